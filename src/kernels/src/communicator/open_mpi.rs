@@ -1,0 +1,137 @@
+//! The ranks that `mpirun` started, through rsmpi.
+
+use mpi::collective::SystemOperation;
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator as _, CommunicatorCollectives, Destination, Root, Source};
+
+use super::{Communicator, Element, Number, Operation, spans};
+
+/// MPI counts are C `int`, and Open MPI 4.1 has no large-count calls: 1 GiB a call keeps every count and every byte
+/// offset inside an implementation below `i32::MAX`, for elements of any size.
+const PIECE_BYTES: usize = 1 << 30;
+
+/// The world communicator.
+pub struct OpenMpi {
+    world: SimpleCommunicator,
+}
+
+impl OpenMpi {
+    /// Wraps the world of an initialized MPI; it must be dropped before MPI is finalized.
+    pub fn new(world: SimpleCommunicator) -> Self {
+        Self { world }
+    }
+
+    fn process(&self, rank: usize) -> mpi::topology::Process<'_> {
+        self.world.process_at_rank(count(rank))
+    }
+}
+
+/// A count, displacement or rank as MPI takes it.
+fn count(value: usize) -> i32 {
+    i32::try_from(value).expect("pieces are at most 2^30 elements, and MPI numbers ranks by int itself")
+}
+
+/// Counts and displacements of parts that lie end to end.
+fn layout(counts: &[usize]) -> (Vec<i32>, Vec<i32>) {
+    (counts.iter().map(|part| count(*part)).collect(), spans(counts).map(|range| count(range.start)).collect())
+}
+
+/// A slice whose address MPI cannot mistake: an empty slice of bytes may lie at address 1, which is Open MPI's
+/// `MPI_IN_PLACE` (seen as `MPI_ERR_ARG` of `MPI_Scatterv`), so an empty one is moved onto `spare`.
+fn placed<'a, T>(data: &'a [T], spare: &'a [T; 1]) -> &'a [T] {
+    if data.is_empty() { &spare[..0] } else { data }
+}
+
+/// The same for a slice to be written.
+fn placed_mut<'a, T>(data: &'a mut [T], spare: &'a mut [T; 1]) -> &'a mut [T] {
+    if data.is_empty() { &mut spare[..0] } else { data }
+}
+
+fn system(operation: Operation) -> SystemOperation {
+    match operation {
+        Operation::Sum => SystemOperation::sum(),
+        Operation::Min => SystemOperation::min(),
+        Operation::Max => SystemOperation::max(),
+    }
+}
+
+impl Communicator for OpenMpi {
+    fn rank(&self) -> usize {
+        self.world.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.world.size() as usize
+    }
+
+    fn piece_bytes(&self) -> usize {
+        PIECE_BYTES
+    }
+
+    fn barrier(&self) {
+        self.world.barrier();
+    }
+
+    fn send_piece<T: Element>(&self, destination: usize, data: &[T]) {
+        self.process(destination).send(data);
+    }
+
+    fn receive_piece<T: Element>(&self, source: usize, data: &mut [T]) {
+        self.process(source).receive_into(data);
+    }
+
+    fn exchange_piece<T: Element>(&self, destination: usize, outgoing: &[T], source: usize, incoming: &mut [T]) {
+        let (destination, source) = (self.process(destination), self.process(source));
+        mpi::point_to_point::send_receive_into(outgoing, &destination, incoming, &source);
+    }
+
+    fn bcast_piece<T: Element>(&self, root: usize, data: &mut [T]) {
+        self.process(root).broadcast_into(data);
+    }
+
+    fn scatter_piece<T: Element>(&self, root: usize, data: &[T], counts: &[usize], part: &mut [T]) {
+        let process = self.process(root);
+        let mut spares = [[T::default()], [T::default()]];
+        let [first, second] = &mut spares;
+        let data = placed(data, first);
+        let part = placed_mut(part, second);
+        if self.rank() == root {
+            let (counts, displacements) = layout(counts);
+            process.scatter_varcount_into_root(&Partition::new(data, counts, displacements), part);
+        } else {
+            process.scatter_varcount_into(part);
+        }
+    }
+
+    fn gather_piece<T: Element>(&self, root: usize, part: &[T], counts: &[usize], data: &mut [T]) {
+        let process = self.process(root);
+        let mut spares = [[T::default()], [T::default()]];
+        let [first, second] = &mut spares;
+        let part = placed(part, first);
+        let data = placed_mut(data, second);
+        if self.rank() == root {
+            let (counts, displacements) = layout(counts);
+            process.gather_varcount_into_root(part, &mut PartitionMut::new(data, counts, displacements));
+        } else {
+            process.gather_varcount_into(part);
+        }
+    }
+
+    fn reduce_piece<T: Number>(&self, root: usize, operation: Operation, values: &[T], result: &mut [T]) {
+        let process = self.process(root);
+        if self.rank() == root {
+            process.reduce_into_root(values, result, system(operation));
+        } else {
+            process.reduce_into(values, system(operation));
+        }
+    }
+
+    fn allreduce_piece<T: Number>(&self, operation: Operation, values: &[T], result: &mut [T]) {
+        self.world.all_reduce_into(values, result, system(operation));
+    }
+
+    fn scan_piece<T: Number>(&self, operation: Operation, values: &[T], result: &mut [T]) {
+        self.world.scan_into(values, result, system(operation));
+    }
+}

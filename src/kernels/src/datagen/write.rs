@@ -1,0 +1,124 @@
+//! Generated sets as files.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::Format;
+use super::generate::{Set, Shape};
+use crate::output::{OutputError, write_atomically};
+use crate::random::derive;
+use crate::ratings::offsets;
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// Writes a set into an existing folder; `progress` is told files or ratings done and in total.
+pub fn write(
+    folder: &Path,
+    format: Format,
+    shape: &Shape,
+    set: &Set,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<(), OutputError> {
+    match format {
+        Format::Netflix => netflix(folder, shape, set, &mut progress),
+        Format::MovielensCsv => write_atomically(&folder.join("ratings.csv"), |writer| {
+            writeln!(writer, "userId,movieId,rating,timestamp")?;
+            rows(set, &mut progress, |[user, movie, half_stars, second]| {
+                writeln!(writer, "{user},{movie},{}.{},{second}", half_stars / 2, half_stars % 2 * 5)
+            })
+        }),
+        Format::Movielens100k => write_atomically(&folder.join("u.data"), |writer| {
+            rows(set, &mut progress, |[user, movie, half_stars, second]| {
+                writeln!(writer, "{user}\t{movie}\t{}\t{second}", half_stars / 2)
+            })
+        }),
+    }
+}
+
+/// Every rating in order: user, movie, half stars and time in seconds since 1970.
+fn rows(set: &Set, progress: &mut impl FnMut(u64, u64), mut line: impl FnMut([u64; 4]) -> io::Result<()>) -> io::Result<()> {
+    let total = set.rows.len();
+    for row in 0..total {
+        let (user, movie) = (u64::from(set.rows.users[row]), u64::from(set.rows.movies[row]));
+        let second = u64::from(set.days[row]) * DAY + derive(user, movie) % DAY;
+        line([user, movie, u64::from(set.rows.stars[row]), second])?;
+        if row % (1 << 16) == 0 {
+            progress(row as u64, total as u64);
+        }
+    }
+    progress(total as u64, total as u64);
+    Ok(())
+}
+
+/// One file a movie, those without ratings too.
+fn netflix(folder: &Path, shape: &Shape, set: &Set, progress: &mut impl FnMut(u64, u64)) -> Result<(), OutputError> {
+    let starts = offsets(&set.rows.movies, shape.movies as usize + 1);
+    let mut next = starts.clone();
+    let mut by_movie = vec![0; set.rows.len()];
+    for (row, movie) in set.rows.movies.iter().enumerate() {
+        by_movie[next[*movie as usize] as usize] = row;
+        next[*movie as usize] += 1;
+    }
+    for movie in 1..=shape.movies as usize {
+        let path = folder.join(format!("mv_{movie:07}.txt"));
+        let content = || {
+            let mut text = format!("{movie}:\n").into_bytes();
+            for row in &by_movie[starts[movie] as usize..starts[movie + 1] as usize] {
+                let user = customer(shape.seed, set.rows.users[*row]);
+                let (year, month, day) = date(set.days[*row]);
+                let stars = set.rows.stars[*row] / 2;
+                writeln!(text, "{user},{stars},{year}-{month:02}-{day:02}")?;
+            }
+            // The folder gets its name when all files are in it, so that each of them needs no care of its own.
+            std::fs::write(&path, text)
+        };
+        content().map_err(|source| OutputError::new(&path, source))?;
+        progress(movie as u64, shape.movies.into());
+    }
+    Ok(())
+}
+
+/// Netflix's customer ids rise with gaps: 480,189 of them reach up to 2,649,429, one in 5.5.
+fn customer(seed: u64, user: u32) -> u64 {
+    u64::from(user - 1) * 5 + derive(seed, user.into()) % 5 + 1
+}
+
+/// The date of a day since 1970, for the years that u16 reaches: until 2149.
+fn date(day: u16) -> (u32, u32, u32) {
+    let mut rest = u32::from(day);
+    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while rest >= 365 + u32::from(is_leap(year)) {
+        rest -= 365 + u32::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u32::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if rest < length {
+            break;
+        }
+        rest -= length;
+        month += 1;
+    }
+    (year, month, rest + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        assert_eq!(date(0), (1970, 1, 1));
+        assert_eq!(date(10_906), (1999, 11, 11));
+        assert_eq!(date(11_016), (2000, 2, 29));
+        assert_eq!(date(13_148), (2005, 12, 31));
+    }
+
+    #[test]
+    fn customer_ids_rise() {
+        assert!((1..1000).all(|user| customer(9, user) < customer(9, user + 1)));
+    }
+}

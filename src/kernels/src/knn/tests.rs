@@ -1,0 +1,176 @@
+//! The neighbours are those of brute force, and the same bytes on any number of ranks.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::communicator::Threads;
+use crate::datagen::generate::{Shape, generate};
+use crate::ratings::Rows;
+
+/// Movie, user and half stars.
+type Row = (u32, u32, u8);
+
+/// Neighbour ids and the bits of their similarities, by movie.
+type Found = Vec<(u32, Vec<(i64, u64)>)>;
+
+fn ratings(rows: &[Row]) -> Ratings {
+    let mut columns = Rows::default();
+    rows.iter().for_each(|(movie, user, stars)| columns.push(*movie, *user, *stars));
+    Ratings::from_rows(columns).unwrap()
+}
+
+/// The definition, word for word, in stars and floating point over maps.
+fn brute_force(rows: &[Row], neighbours: usize, min_support: usize) -> Found {
+    let mut movies: HashMap<u32, HashMap<u32, f64>> = HashMap::new();
+    for (movie, user, stars) in rows {
+        movies.entry(*movie).or_default().insert(*user, f64::from(*stars) / 2.0);
+    }
+    let mut ids: Vec<u32> = movies.keys().copied().collect();
+    ids.sort();
+    let similarity = |one: u32, other: u32| {
+        let common: Vec<(f64, f64)> =
+            movies[&one].iter().filter_map(|(user, x)| Some((*x, *movies[&other].get(user)?))).collect();
+        let sum = |term: fn(&(f64, f64)) -> f64| common.iter().map(term).sum::<f64>();
+        let n = common.len() as f64;
+        let (x, y) = (sum(|pair| pair.0), sum(|pair| pair.1));
+        let (xx, yy, xy) = (sum(|pair| pair.0 * pair.0), sum(|pair| pair.1 * pair.1), sum(|pair| pair.0 * pair.1));
+        let root = ((n * xx - x * x) * (n * yy - y * y)).sqrt();
+        let r = if root == 0.0 { 0.0 } else { (n * xy - x * y) / root };
+        (common.len() >= min_support).then_some(r)
+    };
+    let nearest = |movie: u32| {
+        let others = ids.iter().filter(|other| **other != movie);
+        let mut all: Vec<(u32, f64)> = others.filter_map(|other| Some((*other, similarity(movie, *other)?))).collect();
+        all.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        all.truncate(neighbours);
+        all.into_iter().map(|(id, r)| (i64::from(id), r.to_bits())).collect()
+    };
+    ids.iter().map(|movie| (*movie, nearest(*movie))).collect()
+}
+
+/// What the kernel's parts find on some ranks, without files.
+fn parallel(set: &Ratings, ranks: usize, piece_bytes: usize, neighbours: u32, min_support: u32) -> (Found, Counts) {
+    let mut answers = Threads::run_in_pieces(ranks, piece_bytes, |communicator| {
+        let mine = if communicator.rank() == 0 { set.clone() } else { Ratings::default() };
+        let layout = Layout::bcast(communicator, &mine);
+        let own = layout.scatter(communicator, &mine);
+        let mut events = crate::events::Events::silent("knn");
+        let (kept, counts) = ring::correlate(communicator, &layout, own, neighbours, min_support, &mut events);
+        let counts = counts.reduced(communicator);
+        (kept.gathered(communicator, &layout, &mine.movie_ids, neighbours as usize), counts)
+    });
+    assert!(answers[1..].iter().all(|answer| answer.0.is_none()));
+    let (found, counts) = answers.swap_remove(0);
+    let found = found.unwrap();
+    let row = |row: usize| {
+        let pairs = found.ids.row(row).to_vec().into_iter().zip(found.similarities.row(row).to_vec());
+        let (known, unknown): (Vec<_>, Vec<_>) = pairs.partition(|(id, _)| *id >= 0);
+        assert!(unknown.iter().all(|(_, similarity)| similarity.is_nan()));
+        known.into_iter().map(|(id, similarity)| (id, similarity.to_bits())).collect()
+    };
+    (set.movie_ids.iter().enumerate().map(|(index, id)| (*id, row(index))).collect(), counts)
+}
+
+fn check(rows: &[Row], neighbours: u32, min_support: u32) {
+    let set = ratings(rows);
+    let expected = brute_force(rows, neighbours as usize, min_support as usize);
+    let movies = set.movies() as u64;
+    let mut first = None;
+    for (ranks, piece_bytes) in [(1, usize::MAX), (2, 40), (3, usize::MAX), (4, 24), (5, usize::MAX), (6, usize::MAX)] {
+        let (found, counts) = parallel(&set, ranks, piece_bytes, neighbours, min_support);
+        assert_eq!(found, expected, "on {ranks} ranks");
+        assert_eq!(counts.pairs, movies * movies.saturating_sub(1) / 2, "on {ranks} ranks");
+        assert_eq!(*first.get_or_insert(counts), counts, "on {ranks} ranks");
+    }
+}
+
+/// Up to 12 movies and 15 users with ids far apart, whole or half stars, any density.
+fn random_rows() -> impl Strategy<Value = Vec<Row>> {
+    (0u32..12, 1u32..15, any::<bool>(), 1u32..400_000_000).prop_flat_map(|(movies, users, halves, stride)| {
+        let stars = (1u8..=10).prop_map(move |stars| if halves { stars } else { stars.div_ceil(2) * 2 });
+        let cell = proptest::option::weighted(0.6, stars);
+        proptest::collection::vec(cell, (movies * users) as usize).prop_map(move |cells| {
+            let rated = cells.into_iter().enumerate().filter_map(|(at, stars)| Some((at as u32, stars?)));
+            rated.map(|(at, stars)| (at / users * stride / 2, at % users * (stride / 2 + 1), stars)).collect()
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_sets_have_the_neighbours_of_brute_force(
+        mut rows in random_rows(),
+        neighbours in 1u32..8,
+        min_support in 1u32..5,
+    ) {
+        rows.sort();
+        rows.dedup_by_key(|row| (row.0, row.1));
+        check(&rows, neighbours, min_support);
+    }
+}
+
+#[test]
+fn no_ratings_one_user_and_one_movie_are_no_errors() {
+    check(&[], 3, 1);
+    check(&[(7, 1, 4)], 3, 1);
+    check(&[(7, 1, 4), (9, 1, 6), (3, 1, 8)], 3, 1);
+    check(&[(7, 1, 4), (7, 2, 6), (7, 3, 8)], 3, 1);
+}
+
+#[test]
+fn ties_go_to_the_smaller_id() {
+    let rows: Vec<Row> = (0..6).flat_map(|movie| [(10 - movie, 1, 2), (10 - movie, 2, 8)]).collect();
+    let (found, _) = parallel(&ratings(&rows), 3, usize::MAX, 2, 2);
+    let of_seven = found.iter().find(|(movie, _)| *movie == 7).unwrap();
+    assert_eq!(of_seven.1, [(5, 1f64.to_bits()), (6, 1f64.to_bits())]);
+}
+
+#[test]
+fn a_generated_set_has_the_neighbours_of_brute_force() {
+    let shape = Shape { movies: 60, users: 200, ratings: 3000, seed: 5, half_stars: true };
+    let set = generate(&shape, |_, _| {}).rows;
+    let rows: Vec<Row> = (0..set.len()).map(|at| (set.movies[at], set.users[at], set.stars[at])).collect();
+    check(&rows, 10, 3);
+}
+
+#[test]
+fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
+    let input = tempfile::tempdir().unwrap();
+    let path = input.path().join("ratings.csv");
+    let mut text = String::from("userId,movieId,rating,timestamp\n");
+    for at in 0..400u32 {
+        let stars = crate::random::derive(3, at.into()) % 10 + 1;
+        text.push_str(&format!("{},{},{},0\n", at % 20 + 5, at / 20 * 3 + 1, stars as f64 / 2.0));
+    }
+    std::fs::write(&path, text).unwrap();
+    let outputs = |ranks: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let knn = Knn { input: path.clone(), format: None, neighbours: 30, min_support: 2 };
+        Threads::run(ranks, |communicator| knn.run(&mut Run::silent(communicator, folder.path())).unwrap());
+        let summary = std::fs::read(folder.path().join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+        assert_eq!((&summary["movies"], &summary["users"], &summary["ratings"]), (&20.into(), &20.into(), &400.into()));
+        assert_eq!(summary["pairs"], 190);
+        let names = ["ids.npy", "neighbours.npy", "similarities.npy", "neighbours.csv"];
+        names.map(|name| std::fs::read(folder.path().join(name)).unwrap())
+    };
+    let alone = outputs(1);
+    assert_eq!(alone[1].len(), 128 + 20 * 30 * 8);
+    assert!(String::from_utf8_lossy(&alone[3]).starts_with("movie,rank,neighbour,similarity\n1,1,"));
+    for ranks in [2, 3, 5, 24] {
+        assert!(outputs(ranks) == alone, "different files on {ranks} ranks");
+    }
+}
+
+#[test]
+fn an_input_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let knn = Knn { input: folder.path().join("nothing"), format: None, neighbours: 1, min_support: 1 };
+    let error = knn.run(&mut Run::silent(&crate::communicator::Solo, folder.path())).unwrap_err();
+    let line = crate::startup::one_line(&error);
+    assert!(line.contains("nothing could not be read: No such file"), "{line}");
+}
