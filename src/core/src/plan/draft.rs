@@ -1,0 +1,185 @@
+//! A plan in the making: what both halves of planning share.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Blocker, Change, Difference, Effect, Plan, Reason, Sign, Step};
+use crate::address::{Address, CLUSTER_TAG, Role};
+use crate::instance_types::{price_per_hour, volume_price_per_hour};
+use crate::quantity::{Money, VolumeSize};
+use crate::spec::{ClusterSpec, Market};
+use crate::world::{Tags, World};
+
+/// Collects steps and changes; knows which steps make which address.
+pub(super) struct Draft<'a> {
+    pub spec: &'a ClusterSpec,
+    pub world: &'a World,
+    steps: Vec<Step>,
+    changes: Vec<Change>,
+    blockers: Vec<Blocker>,
+    warnings: Vec<Blocker>,
+    known: BTreeMap<Address, String>,
+    makers: BTreeMap<Address, Vec<usize>>,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(spec: &'a ClusterSpec, world: &'a World) -> Self {
+        Self {
+            spec,
+            world,
+            steps: Vec::new(),
+            changes: Vec::new(),
+            blockers: Vec::new(),
+            warnings: Vec::new(),
+            known: BTreeMap::new(),
+            makers: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a step that must come after everything that makes `needs`; answers its position.
+    pub fn step(&mut self, address: Address, needs: &[Address], action: Action) -> usize {
+        let after = self.makers_of(needs);
+        self.step_after(address, after, action)
+    }
+
+    /// Adds a step that must come after these steps.
+    pub fn step_after(&mut self, address: Address, mut after: Vec<usize>, action: Action) -> usize {
+        after.sort_unstable();
+        after.dedup();
+        self.steps.push(Step { address: address.clone(), after, action });
+        let position = self.steps.len() - 1;
+        self.makers.entry(address).or_default().push(position);
+        position
+    }
+
+    /// Positions of the steps that make these addresses.
+    pub fn makers_of(&self, addresses: &[Address]) -> Vec<usize> {
+        addresses.iter().filter_map(|address| self.makers.get(address)).flatten().copied().collect()
+    }
+
+    /// Whether any step makes or changes this address.
+    pub fn is_touched(&self, address: &Address) -> bool {
+        self.makers.contains_key(address)
+    }
+
+    /// Positions of every step so far.
+    pub fn all_steps(&self) -> Vec<usize> {
+        (0..self.steps.len()).collect()
+    }
+
+    /// Positions of the steps after which a node boots.
+    pub fn booting(&self) -> Vec<usize> {
+        let boots = |step: &Step| matches!(step.action, Action::Launch(_) | Action::Start { .. } | Action::Resize { .. });
+        (0..self.steps.len()).filter(|position| boots(&self.steps[*position])).collect()
+    }
+
+    pub fn position_of(&self, wanted: impl Fn(&Action) -> bool) -> Option<usize> {
+        self.steps.iter().position(|step| wanted(&step.action))
+    }
+
+    /// Whether a new master is launched.
+    pub fn relaunches_master(&self) -> bool {
+        self.position_of(|action| matches!(action, Action::Launch(launch) if launch.role == Role::Master)).is_some()
+    }
+
+    pub fn know(&mut self, address: Address, id: &str) {
+        self.known.insert(address, id.to_owned());
+    }
+
+    pub fn create(&mut self, address: Address, summary: impl Into<String>, reason: Reason) {
+        self.change(Sign::Create, address, 1, summary, Vec::new(), reason, Effect::InPlace);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a change is these seven facts; naming them twice would not help")]
+    pub fn change(
+        &mut self,
+        sign: Sign,
+        address: Address,
+        count: usize,
+        summary: impl Into<String>,
+        details: Vec<Difference>,
+        reason: Reason,
+        effect: Effect,
+    ) {
+        self.changes.push(Change { sign, address, count, summary: summary.into(), details, reason, effect });
+    }
+
+    pub fn block(&mut self, address: Address, message: impl Into<String>, hint: impl Into<String>) {
+        self.blockers.push(Blocker { address, message: message.into(), hint: hint.into() });
+    }
+
+    pub fn warn(&mut self, address: Address, message: impl Into<String>, hint: impl Into<String>) {
+        self.warnings.push(Blocker { address, message: message.into(), hint: hint.into() });
+    }
+
+    /// Mends the tags of what exists; ewulf's own and EC2's are left alone.
+    pub fn mend_tags(&mut self, address: &Address, ids: &[String], present: &Tags) {
+        let wanted = &self.spec.tags;
+        let missing: Tags = wanted.iter().filter(|(key, value)| present.get(*key) != Some(value)).map(own).collect();
+        let extra: Vec<String> = present.keys().filter(|key| !is_reserved(key) && !wanted.contains_key(*key)).cloned().collect();
+        if missing.is_empty() && extra.is_empty() {
+            return;
+        }
+        let mut details: Vec<Difference> = missing
+            .iter()
+            .map(|(key, value)| difference(format!("tags.{key}"), present.get(key).cloned(), Some(value.clone())))
+            .collect();
+        details.extend(extra.iter().map(|key| difference(format!("tags.{key}"), present.get(key).cloned(), None)));
+        // Whether the spec or an outsider moved cannot be told from the tags alone; both are mended alike.
+        self.change(Sign::Update, address.clone(), ids.len(), "tags", details, Reason::ChangedOutside, Effect::InPlace);
+        let needs = [address.clone()];
+        if !missing.is_empty() {
+            self.step(address.clone(), &needs, Action::SetTags { ids: ids.to_vec(), tags: missing });
+        }
+        if !extra.is_empty() {
+            self.step(address.clone(), &needs, Action::RemoveTags { ids: ids.to_vec(), keys: extra });
+        }
+    }
+
+    pub fn finish(self) -> Plan {
+        let mut tags = self.spec.tags.clone();
+        tags.insert(CLUSTER_TAG.to_owned(), self.spec.cluster.to_string());
+        Plan {
+            cluster: self.spec.cluster.clone(),
+            changes: self.changes,
+            steps: self.steps,
+            known: self.known,
+            tags,
+            blockers: self.blockers,
+            warnings: self.warnings,
+            price_before: price_of_world(self.world),
+            price_after: price_of_spec(self.spec),
+        }
+    }
+}
+
+fn own((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
+/// Tags that are not the user's: EC2's, ours, and the display name.
+fn is_reserved(key: &str) -> bool {
+    key.starts_with("aws:") || key.starts_with("ewulf:") || key == "Name"
+}
+
+pub(super) fn difference(attribute: impl Into<String>, from: Option<String>, to: Option<String>) -> Difference {
+    Difference { attribute: attribute.into(), from, to }
+}
+
+/// Price per hour of what runs now; stopped nodes cost their volumes only, which are not counted here.
+pub(super) fn price_of_world(world: &World) -> Option<Money> {
+    let nodes = world.nodes.iter().map(|node| price_per_hour(&node.instance_type, node.market));
+    let volume = world.volume.as_ref().and_then(|volume| VolumeSize::from_gibibytes(volume.gibibytes));
+    let volume = volume.map(|size| Some(volume_price_per_hour(size)));
+    nodes.chain(volume).sum()
+}
+
+/// Price per hour of what the spec asks for.
+fn price_of_spec(spec: &ClusterSpec) -> Option<Money> {
+    let master = price_per_hour(spec.master.instance_type.as_str(), Market::OnDemand);
+    let workers = spec
+        .workers
+        .iter()
+        .map(|group| price_per_hour(group.instance_type.as_str(), group.market).map(|price| price * u64::from(group.count)));
+    let volume = spec.shared.volume.map(|size| Some(volume_price_per_hour(size)));
+    std::iter::once(master).chain(workers).chain(volume).sum()
+}

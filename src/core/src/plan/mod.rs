@@ -1,0 +1,378 @@
+//! The plan: every change needed to bring the world to the spec, in order, each with its reason.
+//!
+//! [`plan`] and [`destroy`] are pure and deterministic; a plan leaves no choice to whoever carries it out.
+
+mod draft;
+mod network;
+mod nodes;
+mod removal;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, Role};
+use crate::names::ClusterName;
+use crate::quantity::{Ipv4Network, Money};
+use crate::spec::{ClusterSpec, Market};
+use crate::world::{IngressRule, Tags, World};
+
+pub use removal::destroy;
+
+/// What is to be done with one cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub cluster: ClusterName,
+    /// What a person reads: one entry for each thing that changes.
+    pub changes: Vec<Change>,
+    /// What is carried out: every step may begin when those it names have ended.
+    pub steps: Vec<Step>,
+    /// Ids of what exists and stays, by address.
+    pub known: BTreeMap<Address, String>,
+    /// Tags of everything the plan creates; address, name and fingerprint are added step by step.
+    pub tags: Tags,
+    /// Why the plan cannot be carried out; empty for one that can.
+    pub blockers: Vec<Blocker>,
+    /// What the user should know before saying yes.
+    pub warnings: Vec<Blocker>,
+    /// Dollars per hour by the built-in list; None where a type has no known price.
+    pub price_before: Option<Money>,
+    pub price_after: Option<Money>,
+}
+
+impl Plan {
+    /// Whether the world is already as it should be.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Counts changes by sign: created, changed, replaced, removed.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for change in &self.changes {
+            let count = change.count;
+            match change.sign {
+                Sign::Create => totals.create += count,
+                Sign::Update => totals.update += count,
+                Sign::Replace => totals.replace += count,
+                Sign::Delete => totals.delete += count,
+            }
+        }
+        totals
+    }
+}
+
+/// How many things a plan touches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub create: usize,
+    pub update: usize,
+    pub replace: usize,
+    pub delete: usize,
+}
+
+/// Something in the way, or something to know, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    pub address: Address,
+    pub message: String,
+    pub hint: String,
+}
+
+/// One thing that changes, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub sign: Sign,
+    pub address: Address,
+    /// How many resources it stands for: a group's nodes are one change.
+    pub count: usize,
+    /// What it is, or becomes: `VPC 10.42.0.0/24`.
+    pub summary: String,
+    /// Attributes that differ.
+    pub details: Vec<Difference>,
+    pub reason: Reason,
+    pub effect: Effect,
+}
+
+/// An attribute, from what to what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    pub attribute: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+/// What kind of change, as `+ ~ - ±`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
+    Create,
+    Update,
+    Delete,
+    Replace,
+}
+
+impl Sign {
+    pub fn symbol(self) -> char {
+        match self {
+            Self::Create => '+',
+            Self::Update => '~',
+            Self::Delete => '-',
+            Self::Replace => '±',
+        }
+    }
+}
+
+/// Why something changes: for explaining, never for deciding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The spec asks for it and it is not there.
+    NotThere,
+    /// The spec now says otherwise.
+    SpecChanged,
+    /// An earlier apply did not finish.
+    Unfinished,
+    /// Somebody changed it outside ewulf.
+    ChangedOutside,
+    /// The node is stopped, though nobody asked ewulf to stop it.
+    StoppedOutside,
+    /// The node ended outside ewulf; EC2's reason.
+    EndedOutside(String),
+    /// The spec no longer asks for it.
+    NotInSpec,
+    /// Something newer has taken its place.
+    Superseded,
+    /// The cluster is being destroyed.
+    Destroyed,
+    /// The set of nodes changes, so they must learn of each other.
+    NodesChanged,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotThere => formatter.write_str("not there yet"),
+            Self::SpecChanged => formatter.write_str("the spec changed"),
+            Self::Unfinished => formatter.write_str("an earlier apply did not finish"),
+            Self::ChangedOutside => formatter.write_str("changed outside ewulf"),
+            Self::StoppedOutside => formatter.write_str("stopped outside ewulf"),
+            Self::EndedOutside(reason) => write!(formatter, "ended outside ewulf: {reason}"),
+            Self::NotInSpec => formatter.write_str("no longer in the spec"),
+            Self::Superseded => formatter.write_str("replaced by a newer one"),
+            Self::Destroyed => formatter.write_str("the cluster is destroyed"),
+            Self::NodesChanged => formatter.write_str("the set of nodes changes"),
+        }
+    }
+}
+
+/// What a change does to whoever is working on the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing running notices.
+    InPlace,
+    /// New ones first, then the old ones go; jobs on the old ones end.
+    Rolling,
+    /// It goes first and comes back; jobs on it end.
+    Replace,
+    /// The node is stopped and started; jobs on it end, its volumes and address stay.
+    NeedsStop,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::InPlace => "in place",
+            Self::Rolling => "rolling",
+            Self::Replace => "replace",
+            Self::NeedsStop => "needs stop",
+        })
+    }
+}
+
+/// One call, or a few that only make sense together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub address: Address,
+    /// Positions of the steps that must have ended before.
+    pub after: Vec<usize>,
+    pub action: Action,
+}
+
+/// Everything that apply can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    CreateVpc {
+        cidr: Ipv4Network,
+    },
+    CreateSubnet {
+        cidr: Ipv4Network,
+        zone: String,
+    },
+    /// Makes nodes of the subnet get a public address at launch.
+    PublishAddresses,
+    CreateGateway,
+    AttachGateway,
+    CreateRoutes,
+    AssociateRoutes,
+    CreateDefaultRoute,
+    CreateSecurityGroup {
+        name: String,
+    },
+    AllowIngress {
+        rules: Vec<IngressRule>,
+    },
+    RevokeIngress {
+        rules: Vec<IngressRule>,
+    },
+    CreatePlacementGroup {
+        name: String,
+    },
+    CreateTemplate {
+        name: String,
+        template: TemplateData,
+    },
+    CreateVolume {
+        gibibytes: u32,
+        zone: String,
+        keep: bool,
+    },
+    GrowVolume {
+        gibibytes: u32,
+    },
+    AttachVolume {
+        device: String,
+    },
+    Launch(Launch),
+    Start {
+        ids: Vec<String>,
+    },
+    /// Stops the node, changes its type, starts it; it keeps volumes and address.
+    Resize {
+        id: String,
+        instance_type: String,
+        market: Market,
+    },
+    /// Waits until every node runs, by one tagged DescribeInstances at a time.
+    AwaitRunning {
+        nodes: Vec<Address>,
+    },
+    /// Waits for every node's boot, makes all know each other's keys, verifies ssh and mpirun across all of them.
+    Join {
+        nodes: Vec<Address>,
+        shared_path: String,
+        cidr: Ipv4Network,
+    },
+    SetTags {
+        ids: Vec<String>,
+        tags: Tags,
+    },
+    RemoveTags {
+        ids: Vec<String>,
+        keys: Vec<String>,
+    },
+    Terminate {
+        ids: Vec<String>,
+    },
+    DeleteVolume {
+        id: String,
+    },
+    DeleteTemplate {
+        id: String,
+    },
+    DeletePlacementGroup {
+        name: String,
+    },
+    DeleteSecurityGroup {
+        id: String,
+    },
+    DeleteSubnet {
+        id: String,
+    },
+    DeleteRoutes {
+        id: String,
+        associations: Vec<String>,
+    },
+    DetachGateway {
+        id: String,
+        vpc: String,
+    },
+    DeleteGateway {
+        id: String,
+    },
+    DeleteVpc {
+        id: String,
+    },
+}
+
+/// What a launch template holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateData {
+    pub image_id: String,
+    pub instance_type: String,
+    /// Plain text; under 16 KB.
+    pub user_data: String,
+    pub instance_profile: Option<String>,
+    pub root_device: String,
+    pub root_gibibytes: u32,
+    pub placement_group: Option<String>,
+    pub market: Market,
+}
+
+/// One RunInstances: all nodes or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    pub role: Role,
+    pub indexes: Indexes,
+    /// Name of the launch template.
+    pub template: String,
+    /// Hash of what the nodes are made from, beyond image and type.
+    pub fingerprint: String,
+    /// Address of the one node of this launch.
+    pub private_address: Option<Ipv4Addr>,
+    /// Tells this launch from earlier ones of the same nodes.
+    pub generation: String,
+}
+
+impl Launch {
+    /// Tags of the nodes beyond the plan's own; workers of one launch share their address.
+    pub fn tags(&self) -> Tags {
+        let address = match &self.role {
+            Role::Master => Address::Master.to_string(),
+            Role::Worker(group) => format!("node/{group}"),
+        };
+        Tags::from([
+            (ADDRESS_TAG.to_owned(), address),
+            (FINGERPRINT_TAG.to_owned(), self.fingerprint.clone()),
+            (INDEXES_TAG.to_owned(), self.indexes.to_string()),
+        ])
+    }
+
+    /// Addresses of the nodes, in launch order.
+    pub fn addresses(&self) -> Vec<Address> {
+        match &self.role {
+            Role::Master => vec![Address::Master],
+            Role::Worker(group) => self.indexes.iter().map(|index| Address::Worker(group.clone(), index)).collect(),
+        }
+    }
+}
+
+/// Name of a resource where EC2 wants one that is unique in an account.
+pub fn resource_name(cluster: &ClusterName, part: &str) -> String {
+    format!("ewulf-{cluster}-{part}")
+}
+
+/// Computes what brings `world` to `spec`.
+pub fn plan(spec: &ClusterSpec, world: &World) -> Plan {
+    let mut draft = draft::Draft::new(spec, world);
+    network::plan(&mut draft);
+    nodes::plan(&mut draft);
+    draft.finish()
+}
+
+#[cfg(test)]
+mod tests;

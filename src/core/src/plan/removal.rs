@@ -1,0 +1,135 @@
+//! The plan that removes a cluster: nodes first, then what they stood on, in the order EC2 demands (ec2.md 5.1).
+
+use super::draft::price_of_world;
+use super::{Action, Change, Effect, Plan, Reason, Sign, Step};
+use crate::address::{Address, CLUSTER_TAG, Indexes, KEEP_TAG, Role};
+use crate::world::{Node, World};
+
+/// Computes what removes everything of the cluster; a volume tagged to be kept stays unless `with_kept_volume`.
+pub fn destroy(world: &World, with_kept_volume: bool) -> Plan {
+    let mut removal = Removal::default();
+    let nodes = removal.nodes(world);
+    for template in &world.templates {
+        let action = Action::DeleteTemplate { id: template.id.clone() };
+        removal.delete(template.address.clone(), "launch template", Vec::new(), action);
+    }
+    for group in &world.placement_groups {
+        let action = Action::DeletePlacementGroup { name: group.name.clone() };
+        removal.delete(group.address.clone(), "placement group", nodes.clone(), action);
+    }
+    if let Some(volume) = &world.volume {
+        let kept = volume.tags.get(KEEP_TAG).is_some_and(|keep| keep == "true");
+        if !kept || with_kept_volume {
+            let summary = format!("volume of {} GiB with all data on it", volume.gibibytes);
+            removal.delete(Address::Volume, &summary, nodes.clone(), Action::DeleteVolume { id: volume.id.clone() });
+        }
+    }
+    removal.network(world, &nodes);
+    let kept =
+        world.volume.as_ref().filter(|_| !removal.steps.iter().any(|step| matches!(step.action, Action::DeleteVolume { .. })));
+    let price_after = kept.and_then(|volume| {
+        crate::quantity::VolumeSize::from_gibibytes(volume.gibibytes).map(crate::instance_types::volume_price_per_hour)
+    });
+    Plan {
+        cluster: world.cluster.clone(),
+        changes: removal.changes,
+        steps: removal.steps,
+        known: Default::default(),
+        tags: [(CLUSTER_TAG.to_owned(), world.cluster.to_string())].into(),
+        blockers: Vec::new(),
+        warnings: Vec::new(),
+        price_before: price_of_world(world),
+        price_after: Some(price_after.unwrap_or_default()),
+    }
+}
+
+#[derive(Default)]
+struct Removal {
+    steps: Vec<Step>,
+    changes: Vec<Change>,
+}
+
+impl Removal {
+    fn step(&mut self, address: Address, after: Vec<usize>, action: Action) -> usize {
+        self.steps.push(Step { address, after, action });
+        self.steps.len() - 1
+    }
+
+    fn delete(&mut self, address: Address, summary: &str, after: Vec<usize>, action: Action) -> usize {
+        self.change(address.clone(), 1, summary);
+        self.step(address, after, action)
+    }
+
+    fn change(&mut self, address: Address, count: usize, summary: &str) {
+        self.changes.push(Change {
+            sign: Sign::Delete,
+            address,
+            count,
+            summary: summary.to_owned(),
+            details: Vec::new(),
+            reason: Reason::Destroyed,
+            effect: Effect::InPlace,
+        });
+    }
+
+    /// All nodes end in one call; answers the step to wait for.
+    fn nodes(&mut self, world: &World) -> Vec<usize> {
+        if world.nodes.is_empty() {
+            return Vec::new();
+        }
+        let mut roles: Vec<&Role> = world.nodes.iter().map(|node| &node.role).collect();
+        roles.dedup();
+        for role in roles {
+            let nodes: Vec<&Node> = world.nodes.iter().filter(|node| &node.role == role).collect();
+            let address = match role {
+                Role::Master => Address::Master,
+                Role::Worker(group) => Address::Workers(group.clone(), Indexes::new(nodes.iter().map(|node| node.index))),
+            };
+            self.change(address, nodes.len(), &format!("{} × {}", nodes.len(), nodes[0].instance_type));
+        }
+        let ids = world.nodes.iter().map(|node| node.id.clone()).collect();
+        vec![self.step(Address::Mesh, Vec::new(), Action::Terminate { ids })]
+    }
+
+    fn network(&mut self, world: &World, nodes: &[usize]) {
+        let mut before_vpc = nodes.to_vec();
+        let mut before_routes = nodes.to_vec();
+        if let Some(group) = &world.security_group {
+            let action = Action::DeleteSecurityGroup { id: group.id.clone() };
+            before_vpc.push(self.delete(Address::SecurityGroup, "security group", nodes.to_vec(), action));
+        }
+        if let Some(subnet) = &world.subnet {
+            let action = Action::DeleteSubnet { id: subnet.id.clone() };
+            let deleted = self.delete(Address::Subnet, &format!("subnet {}", subnet.cidr), nodes.to_vec(), action);
+            before_vpc.push(deleted);
+            before_routes.push(deleted);
+        }
+        if let Some(gateway) = &world.gateway {
+            let mut after = nodes.to_vec();
+            self.change(Address::Gateway, 1, "internet gateway");
+            if let Some(vpc) = &gateway.attached_to {
+                let action = Action::DetachGateway { id: gateway.id.clone(), vpc: vpc.clone() };
+                after = vec![self.step(Address::Gateway, after, action)];
+                before_vpc.extend(&after);
+            }
+            self.step(Address::Gateway, after, Action::DeleteGateway { id: gateway.id.clone() });
+        }
+        if let Some(routes) = &world.routes {
+            // The subnet takes its association with it; only one that stands elsewhere has to be undone first.
+            let own = world.subnet.as_ref().map(|subnet| &subnet.id);
+            let foreign: Vec<String> = routes
+                .associations
+                .iter()
+                .zip(&routes.associated_subnets)
+                .filter(|(_, subnet)| Some(*subnet) != own)
+                .map(|(association, _)| association.clone())
+                .collect();
+            let action = Action::DeleteRoutes { id: routes.id.clone(), associations: foreign };
+            before_vpc.push(self.delete(Address::Routes, "route table", before_routes, action));
+        }
+        if let Some(vpc) = &world.vpc {
+            let action = Action::DeleteVpc { id: vpc.id.clone() };
+            self.delete(Address::Vpc, &format!("VPC {}", vpc.cidr), before_vpc, action);
+        }
+    }
+}
