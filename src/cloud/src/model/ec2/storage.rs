@@ -1,0 +1,130 @@
+//! Volumes and snapshots.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Tags;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub id: String,
+    pub gibibytes: u64,
+    pub zone: String,
+    /// `gp3` and so on.
+    pub volume_type: String,
+    pub iops: Option<u64>,
+    pub throughput: Option<u64>,
+    pub encrypted: bool,
+    pub snapshot_id: Option<String>,
+    pub state: VolumeState,
+    pub created: Timestamp,
+    /// The instance that it is attached to.
+    pub instance_id: Option<String>,
+    /// Whether it is an instance's root: a record only, for a root is a stack of layers.
+    pub is_root: bool,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeState {
+    Creating,
+    Available,
+    InUse,
+    Deleting,
+    Error,
+}
+
+impl VolumeState {
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Available => "available",
+            Self::InUse => "in-use",
+            Self::Deleting => "deleting",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A volume's last modification; growing is at once, so it is always done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modification {
+    pub volume_id: String,
+    /// Size, type, IOPS and throughput before.
+    pub original: VolumeShape,
+    pub target: VolumeShape,
+    pub start: Timestamp,
+    pub end: Option<Timestamp>,
+    pub failure: Option<String>,
+}
+
+/// What ModifyVolume can change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeShape {
+    pub gibibytes: u64,
+    pub volume_type: String,
+    pub iops: Option<u64>,
+    pub throughput: Option<u64>,
+}
+
+impl Volume {
+    pub fn shape(&self) -> VolumeShape {
+        VolumeShape {
+            gibibytes: self.gibibytes,
+            volume_type: self.volume_type.clone(),
+            iops: self.iops,
+            throughput: self.throughput,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub id: String,
+    pub volume_id: String,
+    pub gibibytes: u64,
+    pub description: String,
+    pub state: SnapshotState,
+    pub state_message: Option<String>,
+    pub started: Timestamp,
+    pub encrypted: bool,
+    pub owner: String,
+    pub source: SnapshotSource,
+    pub tags: Tags,
+}
+
+impl Snapshot {
+    /// The layers that a root made from it stands on, lowest first; none for a data volume.
+    pub fn layers(&self) -> &[String] {
+        match &self.source {
+            SnapshotSource::Root { layers } => layers,
+            SnapshotSource::Volume => &[],
+        }
+    }
+}
+
+/// Where a snapshot's contents are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotSource {
+    /// A root: layers, lowest first; the last is this snapshot's own.
+    Root { layers: Vec<String> },
+    /// A copy of a data volume, under the snapshot's id.
+    Volume,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotState {
+    Pending,
+    Completed,
+    Error,
+}
+
+impl SnapshotState {
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Error => "error",
+        }
+    }
+}

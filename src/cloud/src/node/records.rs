@@ -1,0 +1,182 @@
+//! A driver without containers: every deed answers at once and leaves only a record.
+//!
+//! It serves callers that look at the model alone. It never claims that a command ran: a record has no inside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Answer, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeEvent, NodeFirewall, VpcNetwork,
+};
+
+/// The records; see [`Driver`].
+#[derive(Debug)]
+pub struct Records {
+    inner: Mutex<Inner>,
+    /// Kept so that the receiver stays open; a record never ends by itself.
+    _events: mpsc::UnboundedSender<NodeEvent>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Roots by instance, and whether the node is up.
+    nodes: BTreeMap<String, bool>,
+    layers: BTreeSet<String>,
+    volumes: BTreeMap<String, u64>,
+    snapshots: BTreeMap<String, u64>,
+}
+
+impl Records {
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<NodeEvent>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { inner: Mutex::default(), _events: sender }, receiver)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ready<'a, T: Send + 'a>(answer: Result<T, DriverError>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+fn refused<'a, T: Send + 'a>(what: String) -> Answer<'a, T> {
+    ready(Err(DriverError::State(what)))
+}
+
+impl Driver for Records {
+    fn ensure_base<'a>(&'a self, _name: &'a str, _progress: mpsc::UnboundedSender<String>) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn set_network<'a>(&'a self, _network: &'a VpcNetwork) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn remove_network<'a>(&'a self, _vpc_id: &'a str) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn set_firewall<'a>(&'a self, _vpc_id: &'a str, _nodes: &'a [NodeFirewall]) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    /// Binds a free port on the host's loopback address instead, since a record's network has no inside either.
+    fn listen<'a>(&'a self, vpc_id: &'a str, _address: Ipv4Addr, _port: u16) -> Answer<'a, std::net::TcpListener> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        ready(listener.map_err(|source| DriverError::Io { what: format!("network {vpc_id} cannot be listened in"), source }))
+    }
+
+    fn create_root<'a>(&'a self, instance_id: &'a str, _layers: &'a [String]) -> Answer<'a, ()> {
+        self.inner().nodes.entry(instance_id.to_owned()).or_insert(false);
+        ready(Ok(()))
+    }
+
+    fn freeze_layer<'a>(&'a self, instance_id: &'a str, layer: &'a str) -> Answer<'a, ()> {
+        let mut inner = self.inner();
+        if inner.nodes.get(instance_id) == Some(&true) {
+            return refused(format!("node {instance_id} runs; its layer cannot be frozen"));
+        }
+        inner.layers.insert(layer.to_owned());
+        ready(Ok(()))
+    }
+
+    fn delete_layer<'a>(&'a self, layer: &'a str) -> Answer<'a, ()> {
+        self.inner().layers.remove(layer);
+        ready(Ok(()))
+    }
+
+    fn boot<'a>(&'a self, node: &'a NodeBoot) -> Answer<'a, ()> {
+        self.inner().nodes.insert(node.instance_id.clone(), true);
+        ready(Ok(()))
+    }
+
+    fn stop<'a>(&'a self, instance_id: &'a str, _force: bool) -> Answer<'a, ()> {
+        if let Some(up) = self.inner().nodes.get_mut(instance_id) {
+            *up = false;
+        }
+        ready(Ok(()))
+    }
+
+    fn reboot<'a>(&'a self, _instance_id: &'a str) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn destroy<'a>(&'a self, instance_id: &'a str) -> Answer<'a, ()> {
+        self.inner().nodes.remove(instance_id);
+        ready(Ok(()))
+    }
+
+    fn delete_share<'a>(&'a self, _key: &'a str) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn create_volume<'a>(&'a self, volume_id: &'a str, gibibytes: u64, _from_snapshot: Option<&'a str>) -> Answer<'a, ()> {
+        self.inner().volumes.entry(volume_id.to_owned()).or_insert(gibibytes);
+        ready(Ok(()))
+    }
+
+    fn grow_volume<'a>(&'a self, volume_id: &'a str, gibibytes: u64) -> Answer<'a, ()> {
+        self.inner().volumes.insert(volume_id.to_owned(), gibibytes);
+        ready(Ok(()))
+    }
+
+    fn snapshot_volume<'a>(&'a self, volume_id: &'a str, snapshot_id: &'a str) -> Answer<'a, ()> {
+        let mut inner = self.inner();
+        let gibibytes = inner.volumes.get(volume_id).copied().unwrap_or_default();
+        inner.snapshots.insert(snapshot_id.to_owned(), gibibytes);
+        ready(Ok(()))
+    }
+
+    fn delete_volume<'a>(&'a self, volume_id: &'a str) -> Answer<'a, ()> {
+        self.inner().volumes.remove(volume_id);
+        ready(Ok(()))
+    }
+
+    fn delete_volume_snapshot<'a>(&'a self, snapshot_id: &'a str) -> Answer<'a, ()> {
+        self.inner().snapshots.remove(snapshot_id);
+        ready(Ok(()))
+    }
+
+    fn attach_volume<'a>(&'a self, _instance_id: &'a str, _device: &'a NodeDevice) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn detach_volume<'a>(&'a self, _instance_id: &'a str, _device: &'a NodeDevice) -> Answer<'a, ()> {
+        ready(Ok(()))
+    }
+
+    fn is_up<'a>(&'a self, instance_id: &'a str) -> Answer<'a, bool> {
+        ready(Ok(self.inner().nodes.get(instance_id) == Some(&true)))
+    }
+
+    fn run<'a>(
+        &'a self,
+        instance_id: &'a str,
+        _command: &'a NodeCommand,
+        _limits: (usize, usize),
+        _cancel: tokio::sync::oneshot::Receiver<()>,
+    ) -> Answer<'a, NodeCommandResult> {
+        refused(format!("node {instance_id} is a record without an inside; nothing can run in it"))
+    }
+
+    fn console<'a>(&'a self, _instance_id: &'a str, _limit: usize) -> Answer<'a, Vec<u8>> {
+        ready(Ok(Vec::new()))
+    }
+
+    /// A record is up again as it was: that it existed is all there is to it.
+    fn adopt<'a>(&'a self, nodes: &'a [NodeBoot], _networks: &'a [VpcNetwork]) -> Answer<'a, Vec<String>> {
+        let ids: Vec<String> = nodes.iter().map(|node| node.instance_id.clone()).collect();
+        self.inner().nodes.extend(ids.iter().map(|id| (id.clone(), true)));
+        ready(Ok(ids))
+    }
+
+    fn shut_down<'a>(&'a self) -> Answer<'a, ()> {
+        self.inner().nodes.values_mut().for_each(|up| *up = false);
+        ready(Ok(()))
+    }
+}

@@ -1,0 +1,327 @@
+//! Machine images.
+
+use super::deeds::Deed;
+use super::filter::{Filters, Page, put_next_token};
+use super::snapshot::{new_snapshot, own, owned, remove, used_by};
+use super::turn::{self, Operation, Turn, put_tags, tag_specifications, wire_time};
+use crate::model::ec2::{Ec2, Image, ImageDevice, ImageState, Instance, InstanceState, PUBLIC_IMAGES, Tags, new_id};
+use crate::wire::error::ApiError;
+use crate::wire::query::Query;
+use crate::wire::xml::Xml;
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::write(
+        "CreateImage",
+        create,
+        &[
+            "InstanceId",
+            "Name",
+            "Description",
+            "NoReboot",
+            "TagSpecification",
+            "BlockDeviceMapping.DeviceName",
+            "BlockDeviceMapping.NoDevice",
+            "BlockDeviceMapping.Ebs.DeleteOnTermination",
+        ],
+    ),
+    Operation::read(
+        "DescribeImages",
+        describe,
+        &["ImageId", "Owner", "ExecutableBy", "Filter", "IncludeDeprecated", "IncludeDisabled", "MaxResults", "NextToken"],
+    ),
+    Operation::read("DescribeImageAttribute", describe_attribute, &["ImageId", "Attribute"]),
+    Operation::write("DeregisterImage", deregister, &["ImageId", "DeleteAssociatedSnapshots"]),
+];
+
+fn check_name(ec2: &Ec2, name: &str) -> Result<(), ApiError> {
+    let admitted = |character: char| character.is_ascii_alphanumeric() || "()[] ./-'@_".contains(character);
+    if !(3..=128).contains(&name.len()) || !name.chars().all(admitted) {
+        return Err(ApiError::new(
+            "InvalidAMIName.Malformed",
+            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'",
+        ));
+    }
+    match ec2.images.values().find(|image| image.owner == ec2.account && image.name == name) {
+        None => Ok(()),
+        Some(image) => {
+            Err(ApiError::new("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use by AMI {}", image.id)))
+        }
+    }
+}
+
+fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    let name = query.required("Name")?;
+    let instance = turn::INSTANCE.find(&turn.ec2.instances, query.required("InstanceId")?)?.clone();
+    check_name(turn.ec2, name)?;
+    let mut tags = tag_specifications(query, &["image", "snapshot"])?;
+    let snapshot_tags = tags.remove("snapshot").unwrap_or_default();
+    match instance.state {
+        InstanceState::Stopped => {}
+        InstanceState::Running if query.boolean("NoReboot")? == Some(true) => {
+            return Err(ApiError::new(
+                "UnsupportedOperation",
+                "This cloud cannot take an image of a running instance with NoReboot; stop it first.",
+            ));
+        }
+        InstanceState::Running => {}
+        _ => {
+            return Err(ApiError::invalid_value(format!(
+                "Instance is not in state 'running' or 'stopped': {} is {}",
+                instance.id,
+                instance.state.wire().1
+            )));
+        }
+    }
+    let description = query.text("Description").unwrap_or_default();
+    let id = new_id("ami");
+    let devices = take_snapshots(turn, &instance, query, &id, &snapshot_tags)?;
+    let image = Image {
+        id: id.clone(),
+        name: name.to_owned(),
+        description: description.to_owned(),
+        owner: turn.ec2.account.clone(),
+        public: false,
+        created: turn.now,
+        state: ImageState::Pending,
+        failure: None,
+        root_device: instance.root_device.clone(),
+        devices,
+        layers: Vec::new(),
+        source_instance_id: Some(instance.id.clone()),
+        tags: tags.remove("image").unwrap_or_default(),
+    };
+    turn.ec2.images.insert(id.clone(), image);
+    turn.deeds.push(Deed::Image(id.clone()));
+    let mut xml = Xml::new();
+    xml.put("imageId", id);
+    Ok(xml)
+}
+
+/// Makes a pending snapshot of each volume of the instance, the root first; answers with the image's devices.
+fn take_snapshots(
+    turn: &mut Turn<'_>,
+    instance: &Instance,
+    query: &Query,
+    image_id: &str,
+    tags: &Tags,
+) -> Result<Vec<ImageDevice>, ApiError> {
+    let mut attached = instance.devices.clone();
+    attached.sort_by_key(|device| device.device != instance.root_device);
+    for mapping in query.structures("BlockDeviceMapping") {
+        let name = mapping.required("DeviceName")?;
+        let Some(place) = attached.iter().position(|device| device.device == name) else {
+            return Err(ApiError::unsupported_parameter("BlockDeviceMapping of a device that is not attached"));
+        };
+        if mapping.text("NoDevice").is_some() && name != instance.root_device {
+            attached.remove(place);
+        } else if let Some(delete) = mapping.boolean("Ebs.DeleteOnTermination")? {
+            attached[place].delete_on_termination = delete;
+        }
+    }
+    let mut devices = Vec::new();
+    for device in attached {
+        let volume = turn::VOLUME.find(&turn.ec2.volumes, &device.volume_id)?;
+        let description = format!("Created by CreateImage({}) for {image_id}", instance.id);
+        let snapshot = new_snapshot(turn, volume, &description, tags.clone());
+        devices.push(ImageDevice {
+            device: device.device.clone(),
+            snapshot_id: Some(snapshot.id.clone()),
+            gibibytes: volume.gibibytes,
+            volume_type: volume.volume_type.clone(),
+            iops: volume.iops,
+            throughput: volume.throughput,
+            delete_on_termination: device.delete_on_termination,
+            encrypted: volume.encrypted,
+        });
+        turn.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
+    }
+    Ok(devices)
+}
+
+fn put_devices(xml: &mut Xml, image: &Image) {
+    xml.list("blockDeviceMapping", &image.devices, |xml, device| {
+        xml.put("deviceName", &device.device).element("ebs", |xml| {
+            xml.maybe("snapshotId", device.snapshot_id.as_ref())
+                .put("volumeSize", device.gibibytes)
+                .put("volumeType", &device.volume_type)
+                .maybe("iops", device.iops.filter(|_| device.volume_type != "gp2"))
+                .maybe("throughput", device.throughput)
+                .put("deleteOnTermination", device.delete_on_termination)
+                .put("encrypted", device.encrypted);
+        });
+    });
+}
+
+fn put_image(xml: &mut Xml, image: &Image) {
+    let parameter = PUBLIC_IMAGES.iter().find(|public| public.id == image.id).map(|public| public.parameter);
+    xml.put("imageId", &image.id)
+        .put("imageLocation", format!("{}/{}", image.owner, image.name))
+        .put("imageState", image.state.wire())
+        .put("imageOwnerId", &image.owner)
+        .put("creationDate", wire_time(image.created))
+        .put("isPublic", image.public)
+        .texts("productCodes", [""; 0])
+        .put("architecture", "x86_64")
+        .put("imageType", "machine")
+        .put("platformDetails", "Linux/UNIX")
+        .put("usageOperation", "RunInstances")
+        .put("enaSupport", true)
+        .put("sriovNetSupport", "simple")
+        .put("bootMode", "uefi-preferred")
+        .put("name", &image.name)
+        .put("description", &image.description)
+        .put("rootDeviceType", "ebs")
+        .put("rootDeviceName", &image.root_device);
+    put_devices(xml, image);
+    xml.put("virtualizationType", "hvm")
+        .put("hypervisor", "xen")
+        .maybe("sourceInstanceId", image.source_instance_id.as_ref())
+        .maybe("publicSsmParameterName", parameter);
+    if let Some(failure) = &image.failure {
+        xml.element("stateReason", |xml| {
+            xml.put("code", "Client.ImageCreationFailed").put("message", failure);
+        });
+    }
+    put_tags(xml, &image.tags);
+}
+
+fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    const FILTERS: [&str; 25] = [
+        "tag",
+        "architecture",
+        "block-device-mapping.delete-on-termination",
+        "block-device-mapping.device-name",
+        "block-device-mapping.encrypted",
+        "block-device-mapping.snapshot-id",
+        "block-device-mapping.volume-size",
+        "block-device-mapping.volume-type",
+        "creation-date",
+        "description",
+        "ena-support",
+        "hypervisor",
+        "image-id",
+        "image-type",
+        "is-public",
+        "name",
+        "owner-alias",
+        "owner-id",
+        "platform-details",
+        "root-device-name",
+        "root-device-type",
+        "source-instance-id",
+        "state",
+        "sriov-net-support",
+        "virtualization-type",
+    ];
+    let filters = Filters::read(query, &FILTERS)?;
+    let page = Page::within(query, 1..=1000, usize::MAX)?;
+    let ids = query.list("ImageId");
+    let owners = query.list("Owner");
+    let users = query.list("ExecutableBy");
+    let ec2 = &*turn.ec2;
+    turn::IMAGE.asked(&ec2.images, &ids)?;
+    // `all` means launchable by everyone, `self` and an account launchable by permission, which no image here has.
+    let executable = |image: &Image| users.is_empty() || (users.contains(&"all") && image.public);
+    let found = ec2
+        .images
+        .values()
+        .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
+        .filter(|image| owned(ec2, &image.owner, &owners) && executable(image))
+        .filter(|image| filters.admit(&image.tags, |name| values(image, name)));
+    let (found, token) = page.cut(found, |image| image.id.clone());
+    let mut xml = Xml::new();
+    xml.list("imagesSet", found, put_image);
+    put_next_token(&mut xml, token);
+    Ok(xml)
+}
+
+fn values(image: &Image, name: &str) -> Vec<String> {
+    let of_devices = |value: fn(&ImageDevice) -> String| image.devices.iter().map(value).collect();
+    vec![match name {
+        "architecture" => "x86_64".to_owned(),
+        "block-device-mapping.delete-on-termination" => {
+            return of_devices(|device| device.delete_on_termination.to_string());
+        }
+        "block-device-mapping.device-name" => return of_devices(|device| device.device.clone()),
+        "block-device-mapping.encrypted" => return of_devices(|device| device.encrypted.to_string()),
+        "block-device-mapping.snapshot-id" => {
+            return image.devices.iter().filter_map(|device| device.snapshot_id.clone()).collect();
+        }
+        "block-device-mapping.volume-size" => return of_devices(|device| device.gibibytes.to_string()),
+        "block-device-mapping.volume-type" => return of_devices(|device| device.volume_type.clone()),
+        "creation-date" => wire_time(image.created),
+        "description" => image.description.clone(),
+        "ena-support" => "true".to_owned(),
+        "hypervisor" => "xen".to_owned(),
+        "image-id" => image.id.clone(),
+        "image-type" => "machine".to_owned(),
+        "is-public" => image.public.to_string(),
+        "name" => image.name.clone(),
+        "owner-id" => image.owner.clone(),
+        "platform-details" => "Linux/UNIX".to_owned(),
+        "root-device-name" => image.root_device.clone(),
+        "root-device-type" => "ebs".to_owned(),
+        "source-instance-id" => return image.source_instance_id.iter().cloned().collect(),
+        "state" => image.state.wire().to_owned(),
+        "sriov-net-support" => "simple".to_owned(),
+        "virtualization-type" => "hvm".to_owned(),
+        // No image here has an owner alias.
+        _ => return Vec::new(),
+    }]
+}
+
+fn describe_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    let image = turn::IMAGE.find(&turn.ec2.images, query.required("ImageId")?)?;
+    let attribute = query.required("Attribute")?;
+    let mut xml = Xml::new();
+    xml.put("imageId", &image.id);
+    match attribute {
+        "blockDeviceMapping" => put_devices(&mut xml, image),
+        "launchPermission" => {
+            xml.list("launchPermission", image.public.then_some("all"), |xml, group| {
+                xml.put("group", group);
+            });
+        }
+        "productCodes" => {
+            xml.texts("productCodes", [""; 0]);
+        }
+        "description" | "bootMode" | "sriovNetSupport" | "deregistrationProtection" => {
+            let value = match attribute {
+                "description" => image.description.as_str(),
+                "bootMode" => "uefi-preferred",
+                "sriovNetSupport" => "simple",
+                _ => "disabled",
+            };
+            xml.element(attribute, |xml| {
+                xml.put("value", value);
+            });
+        }
+        "kernel" | "ramdisk" | "tpmSupport" | "uefiData" | "lastLaunchedTime" | "imdsSupport" => {
+            xml.element(attribute, |_| {});
+        }
+        _ => {
+            return Err(ApiError::invalid_value(format!("Value ({attribute}) for parameter attribute is invalid.")));
+        }
+    }
+    Ok(xml)
+}
+
+fn deregister(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    let id = query.required("ImageId")?;
+    let image = turn::IMAGE.find(&turn.ec2.images, id)?;
+    own(turn.ec2, &image.owner, id)?;
+    let snapshots: Vec<String> = image.devices.iter().filter_map(|device| device.snapshot_id.clone()).collect();
+    turn.ec2.images.remove(id);
+    let mut xml = Xml::new();
+    xml.put("return", true);
+    if query.boolean("DeleteAssociatedSnapshots")? == Some(true) {
+        xml.list("deleteSnapshotResultSet", snapshots, |xml, snapshot_id| {
+            let kept = used_by(turn.ec2, &snapshot_id).is_some();
+            if !kept {
+                remove(turn, &snapshot_id);
+            }
+            xml.put("snapshotId", &snapshot_id).put("returnCode", if kept { "skipped" } else { "success" });
+        });
+    }
+    Ok(xml)
+}

@@ -1,0 +1,271 @@
+//! RunInstances.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use super::deeds::Deed;
+use super::describe_instances::put_reservation;
+use super::launch_network::Place;
+use super::launch_options::{Options, associate};
+use super::launch_request::{ChosenTemplate, Effective, SHARED, effective};
+use super::turn::{Operation, Turn};
+use super::{launch_devices, launch_network, launch_options};
+use crate::config::Config;
+use crate::model::ec2::{
+    DeviceState, Image, ImageDevice, Instance, InstanceDevice, InstanceState, Tags, Volume, VolumeState, new_id,
+};
+use crate::node::NodeShare;
+use crate::wire::error::ApiError;
+use crate::wire::query::Query;
+use crate::wire::xml::Xml;
+
+pub(super) const OPERATIONS: &[Operation] = &[Operation::write("RunInstances", run, &PARAMETERS)];
+
+/// What RunInstances accepts beyond what a template may hold.
+const OWN: [&str; 8] = [
+    "MinCount",
+    "MaxCount",
+    "SubnetId",
+    "PrivateIpAddress",
+    "ClientToken",
+    "LaunchTemplate.LaunchTemplateId",
+    "LaunchTemplate.LaunchTemplateName",
+    "LaunchTemplate.Version",
+];
+
+const PARAMETERS: [&str; SHARED.len() + OWN.len()] = {
+    let mut all = [""; SHARED.len() + OWN.len()];
+    let mut place = 0;
+    while place < all.len() {
+        all[place] = if place < SHARED.len() { SHARED[place] } else { OWN[place - SHARED.len()] };
+        place += 1;
+    }
+    all
+};
+
+fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    let Effective { query: asked, template } = effective(turn.ec2, query)?;
+    let (least, most) = counts(query)?;
+    let image = launch_options::find_image(turn.ec2, &asked)?.clone();
+    let options = launch_options::read(turn, &asked)?;
+    // Before the address is looked at: a repeated call finds its own address taken.
+    let scope = format!("RunInstances/{}", scope_of(turn, &asked));
+    if let Some(reservation) = turn.replayed(&scope, query)? {
+        return replay(turn, &reservation);
+    }
+    let place = launch_network::read(turn.ec2, options.kind, &asked)?;
+    let devices = launch_devices::read(turn.ec2, &image, &asked)?;
+    let addresses = launch_network::allocate(turn.ec2, &place, least, most)?;
+    let launch = Launch { image, options, place, devices, template, token: query.text("ClientToken").unwrap_or_default() };
+    let reservation = new_id("r");
+    turn.remember(&scope, query, &reservation);
+    // The firewall is marked first, so that all nodes of the launch find one change to carry out.
+    turn.deeds.push(Deed::Firewall(launch.place.subnet.vpc_id.clone()));
+    for (index, address) in (0..).zip(addresses) {
+        launch.add_instance(turn, &reservation, index, address);
+    }
+    Ok(answer(turn, &reservation))
+}
+
+fn counts(query: &Query) -> Result<(usize, usize), ApiError> {
+    let count = |name: &str| -> Result<usize, ApiError> {
+        let number = query.integer(name)?.ok_or_else(|| ApiError::missing_parameter(name))?;
+        usize::try_from(number)
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(|| ApiError::invalid_value(format!("Value ({number}) for parameter {name} is invalid. Minimum is 1.")))
+    };
+    let (least, most) = (count("MinCount")?, count("MaxCount")?);
+    if least > most {
+        return Err(ApiError::invalid_combination(format!("The minimum count {least} is larger than the maximum count {most}")));
+    }
+    Ok((least, most))
+}
+
+/// Where a client token counts: in the zone if one is named, else in the region (ec2.md 2.3).
+fn scope_of(turn: &Turn<'_>, asked: &Query) -> String {
+    let interface = asked.structures("NetworkInterface").first().and_then(|one| one.text("SubnetId"));
+    let subnet = asked.text("SubnetId").or(interface).and_then(|id| turn.ec2.subnets.get(id));
+    let zone = subnet.map(|subnet| subnet.zone.as_str()).or(asked.text("Placement.AvailabilityZone"));
+    zone.unwrap_or("region").to_owned()
+}
+
+/// Answers a repeated call with what the first one made.
+fn replay(turn: &Turn<'_>, reservation: &str) -> Result<Xml, ApiError> {
+    let alive = turn.ec2.instances().any(|instance| instance.reservation_id == reservation && instance.is_alive());
+    if !alive {
+        return Err(ApiError::new(
+            "IdempotentInstanceTerminated",
+            "The request to launch an instance with this client token is not valid: the instance was terminated.",
+        ));
+    }
+    Ok(answer(turn, reservation))
+}
+
+fn answer(turn: &Turn<'_>, reservation: &str) -> Xml {
+    let mut instances: Vec<&Instance> = turn.ec2.instances().filter(|instance| instance.reservation_id == reservation).collect();
+    instances.sort_by_key(|instance| instance.ami_launch_index);
+    let mut xml = Xml::new();
+    put_reservation(&mut xml, turn.ec2, reservation, &instances);
+    xml
+}
+
+/// All that the instances of one call have in common.
+struct Launch<'a> {
+    image: Image,
+    options: Options,
+    place: Place,
+    devices: Vec<ImageDevice>,
+    template: Option<ChosenTemplate>,
+    token: &'a str,
+}
+
+impl Launch<'_> {
+    fn add_instance(&self, turn: &mut Turn<'_>, reservation: &str, index: u32, address: Ipv4Addr) {
+        let (options, place) = (&self.options, &self.place);
+        let id = new_id("i");
+        let tags = self.instance_tags();
+        let shares = shares(turn, &tags);
+        let instance = Instance {
+            id: id.clone(),
+            reservation_id: reservation.to_owned(),
+            ami_launch_index: index,
+            image_id: self.image.id.clone(),
+            instance_type: options.kind.name.to_owned(),
+            state: InstanceState::Pending,
+            state_reason: None,
+            transition_reason: String::new(),
+            launch_time: turn.now,
+            created: turn.now,
+            terminated_at: None,
+            generation: 1,
+            vpc_id: place.subnet.vpc_id.clone(),
+            subnet_id: place.subnet.id.clone(),
+            zone: place.subnet.zone.clone(),
+            private_address: address,
+            mac: mac_of(address),
+            wants_public_address: place.public_address,
+            interface_id: new_id("eni"),
+            interface_attachment_id: new_id("eni-attach"),
+            interface_description: place.description.clone(),
+            interface_type: place.interface_type.to_owned(),
+            interface_tags: options.tags.interface.clone(),
+            security_groups: place.security_groups.clone(),
+            source_dest_check: true,
+            key_name: None,
+            user_data: options.user_data.clone(),
+            iam_instance_profile: associate(options.iam_instance_profile.as_ref()),
+            metadata_options: options.metadata_options.clone(),
+            placement_group: options.placement_group.clone(),
+            tenancy: "default".to_owned(),
+            cpu_options: options.cpu_options,
+            root_device: self.image.root_device.clone(),
+            layers: self.image.layers.clone(),
+            has_root: false,
+            devices: self.devices.iter().map(|device| self.add_volume(turn, &id, device)).collect(),
+            shares,
+            shutdown_behavior: options.shutdown_behavior,
+            stop_at_once: false,
+            disable_api_termination: options.disable_api_termination,
+            disable_api_stop: options.disable_api_stop,
+            ebs_optimized: options.ebs_optimized,
+            monitoring: options.monitoring,
+            spot_request_id: options.spot.then(|| new_id("sir")),
+            client_token: self.token.to_owned(),
+            tags,
+        };
+        turn.ec2.instances.insert(id.clone(), instance);
+        turn.deeds.push(Deed::Instance(id));
+    }
+
+    /// The tags asked for, and those that EC2 itself adds to what a template launches.
+    fn instance_tags(&self) -> Tags {
+        let mut tags = self.options.tags.instance.clone();
+        if let Some(template) = &self.template {
+            tags.insert("aws:ec2launchtemplate:id".to_owned(), template.id.clone());
+            tags.insert("aws:ec2launchtemplate:version".to_owned(), template.version.to_string());
+        }
+        tags
+    }
+
+    fn add_volume(&self, turn: &mut Turn<'_>, instance_id: &str, device: &ImageDevice) -> InstanceDevice {
+        let is_root = device.device == self.image.root_device;
+        let volume = Volume {
+            id: new_id("vol"),
+            gibibytes: device.gibibytes,
+            zone: self.place.subnet.zone.clone(),
+            volume_type: device.volume_type.clone(),
+            iops: device.iops,
+            throughput: device.throughput,
+            encrypted: device.encrypted,
+            snapshot_id: device.snapshot_id.clone(),
+            // A root is made with its node.
+            state: if is_root { VolumeState::InUse } else { VolumeState::Creating },
+            created: turn.now,
+            instance_id: Some(instance_id.to_owned()),
+            is_root,
+            tags: self.options.tags.volume.clone(),
+        };
+        let attached = InstanceDevice {
+            device: device.device.clone(),
+            volume_id: volume.id.clone(),
+            delete_on_termination: device.delete_on_termination,
+            attach_time: turn.now,
+            state: DeviceState::Attaching,
+        };
+        turn.ec2.volumes.insert(volume.id.clone(), volume);
+        attached
+    }
+}
+
+/// A locally administered address, as unlike another in the VPC as the IPv4 address is.
+fn mac_of(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:ec:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// The shared folder of a node whose tags ask for one, where the kernel cannot mount it by itself.
+fn shares(turn: &mut Turn<'_>, tags: &Tags) -> Vec<NodeShare> {
+    let Some((group, path)) = wanted_share(turn.config, tags) else { return Vec::new() };
+    if !*SHARED_PATH_NEEDS_BIND {
+        return Vec::new();
+    }
+    let key = format!("{group}{path}");
+    turn.ec2.shares.entry(group.to_owned()).or_default().insert(key.clone());
+    vec![NodeShare { key, path: path.to_owned() }]
+}
+
+/// Group and path of the share that these tags ask for.
+fn wanted_share<'a>(config: &Config, tags: &'a Tags) -> Option<(&'a str, &'a str)> {
+    let path = tags.get(config.share_path_tag.as_ref()?)?;
+    let group = tags.get(config.share_group_tag.as_ref()?)?;
+    // Only a plain absolute path can be bound.
+    let plain =
+        Path::new(path).components().all(|part| matches!(part, std::path::Component::RootDir | std::path::Component::Normal(_)));
+    (path.starts_with('/') && path.len() > 1 && plain).then_some((group.as_str(), path.as_str()))
+}
+
+/// Whether this kernel has no NFS client: nodes share it, so they cannot mount NFS either.
+static SHARED_PATH_NEEDS_BIND: LazyLock<bool> = LazyLock::new(|| {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    !known.lines().filter_map(|line| line.split_whitespace().last()).any(|name| ["nfs", "nfs4"].contains(&name))
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_asked_for_by_both_tags_and_a_plain_path() {
+        let mut config = Config::new("/state", "/cache");
+        config.share_path_tag = Some("app:shared".to_owned());
+        config.share_group_tag = Some("app:cluster".to_owned());
+        let tags =
+            |path: &str| Tags::from([("app:shared".to_owned(), path.to_owned()), ("app:cluster".to_owned(), "demo".to_owned())]);
+        assert_eq!(wanted_share(&config, &tags("/shared")), Some(("demo", "/shared")));
+        assert_eq!(wanted_share(&config, &tags("/a/../etc")), None);
+        assert_eq!(wanted_share(&config, &tags("relative")), None);
+        assert_eq!(wanted_share(&config, &Tags::new()), None);
+    }
+}

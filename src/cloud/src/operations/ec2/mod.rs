@@ -1,0 +1,122 @@
+//! EC2's actions: the call comes in as a parameter tree, the answer goes out as XML.
+//!
+//! An action changes the model in one step under the cloud's lock and leaves deeds (`deeds`), which bring the machine
+//! after it. Only `GetConsoleOutput` has to ask the machine for its answer.
+
+mod catalog;
+mod console;
+mod deeds;
+mod describe_instances;
+mod filter;
+mod gateway;
+mod image;
+mod instance_attribute;
+mod instances;
+mod launch;
+mod launch_devices;
+mod launch_network;
+mod launch_options;
+mod launch_request;
+mod launch_template;
+mod permission;
+mod placement_group;
+mod resume;
+mod security_group;
+mod snapshot;
+mod tags;
+mod turn;
+mod volume;
+mod vpc;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan as _};
+
+use crate::cloud::Cloud;
+use crate::model::ec2::Ec2;
+use crate::node::NodeEvent;
+use crate::wire::error::ApiError;
+use crate::wire::query::Query;
+use crate::wire::xml;
+
+pub(crate) use deeds::Settling;
+pub use resume::resume;
+use turn::{Operation, Turn};
+
+/// Every action but those that ask the machine.
+const OPERATIONS: &[&[Operation]] = &[
+    catalog::OPERATIONS,
+    describe_instances::OPERATIONS,
+    gateway::OPERATIONS,
+    image::OPERATIONS,
+    instance_attribute::OPERATIONS,
+    instances::OPERATIONS,
+    launch::OPERATIONS,
+    launch_template::OPERATIONS,
+    placement_group::OPERATIONS,
+    security_group::OPERATIONS,
+    snapshot::OPERATIONS,
+    tags::OPERATIONS,
+    volume::OPERATIONS,
+    vpc::OPERATIONS,
+];
+
+/// What every call may carry beside its own parameters.
+const COMMON: [&str; 3] = ["Action", "Version", "DryRun"];
+
+/// Carries out one action and answers with its XML document.
+pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<String, ApiError> {
+    if action == "GetConsoleOutput" {
+        return console::get_output(cloud, query).await;
+    }
+    let operation = OPERATIONS
+        .iter()
+        .copied()
+        .flatten()
+        .find(|operation| operation.name == action)
+        .ok_or_else(|| ApiError::invalid_action(action))?;
+    query.only(&[operation.parameters, &COMMON].concat())?;
+    let dry_run = query.boolean("DryRun")?.unwrap_or(false);
+    let (body, deeds) = {
+        let mut state = cloud.state();
+        if prepare(cloud, &mut state.ec2) {
+            cloud.changed();
+        }
+        // A dry run is a real run on a copy.
+        let mut copy = dry_run.then(|| state.ec2.clone());
+        let ec2 = copy.as_mut().unwrap_or(&mut state.ec2);
+        let mut turn = Turn { ec2, config: &cloud.config, now: Timestamp::now(), deeds: Vec::new() };
+        let body = (operation.run)(&mut turn, query)?;
+        (body, turn.deeds)
+    };
+    if dry_run {
+        return Err(ApiError::dry_run());
+    }
+    if operation.writes {
+        cloud.changed();
+    }
+    deeds::begin(cloud, deeds).await;
+    Ok(xml::response(action, &body))
+}
+
+/// Makes what exists from the start, and forgets instances that were terminated long ago; answers whether it did any.
+fn prepare(cloud: &Cloud, ec2: &mut Ec2) -> bool {
+    // EC2 shows terminated instances for about an hour; ten minutes serve as well and keep listings short.
+    const REMEMBERED_MINUTES: i64 = 10;
+    let fresh = !ec2.seeded;
+    ec2.seed(&cloud.config.region, &cloud.config.account);
+    let oldest = Timestamp::now().saturating_sub(REMEMBERED_MINUTES.minutes()).unwrap_or(Timestamp::MIN);
+    let before = ec2.instances.len();
+    ec2.instances.retain(|_, instance| instance.terminated_at.is_none_or(|at| at > oldest));
+    fresh || ec2.instances.len() != before
+}
+
+/// Takes notice of what the driver says unasked.
+pub async fn node_event(cloud: &Arc<Cloud>, event: NodeEvent) {
+    match event {
+        NodeEvent::Ended { instance_id, powered_off } => deeds::ended(cloud, &instance_id, powered_off),
+    }
+}

@@ -1,0 +1,3 @@
+//! One function an API action: reads and changes the model, asks the driver for deeds.
+pub mod ec2;
+pub mod ssm;

@@ -1,0 +1,10 @@
+//! The local cloud from outside: its API, its process, and its nodes.
+
+mod client;
+mod commands;
+mod lifecycle;
+mod nodes;
+mod parameters;
+mod server;
+mod signatures;
+mod whole;
