@@ -1,0 +1,193 @@
+//! Carries out a plan: the only writer. It decides nothing; what may run side by side runs side by side.
+
+mod actions;
+mod create;
+mod instances;
+mod join;
+mod lock;
+mod remove;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ewulf_core::address::Address;
+use ewulf_core::plan::{Plan, Step};
+use tokio::task::JoinSet;
+
+use crate::aws::{CallError, Cloud};
+use crate::events::{Event, Events};
+use crate::interrupt::Interrupt;
+
+pub use lock::{Lock, LockError};
+
+/// Calls in flight at once: more would empty the SDK's retry quota when EC2 throttles (ec2.md 3.6).
+const PARALLEL: usize = 8;
+
+/// Why a plan was not carried out to its end. What was done stays done: the next apply goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{address}: the plan could not be carried out; {done} of {all} steps were done")]
+    Step {
+        address: Address,
+        done: usize,
+        all: usize,
+        #[source]
+        source: StepError,
+    },
+    #[error("interrupted; {done} of {all} steps were done")]
+    Interrupted { done: usize, all: usize },
+}
+
+/// Why one step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("{object} did not become {wanted} within {seconds} s; it is {state}")]
+    Slow { object: String, wanted: &'static str, state: String, seconds: u64 },
+    #[error("{object} ended while it was starting: {reason}")]
+    Ended { object: String, reason: String },
+    #[error("{node} did not boot: {cause}")]
+    Boot { node: String, cause: String },
+    #[error("{what} failed on {node}: {output}")]
+    Node { what: &'static str, node: String, output: String },
+    #[error("{0} is not known: a step before should have made it")]
+    Unknown(Address),
+}
+
+/// What carrying out a plan came to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Applied {
+    pub steps: usize,
+    pub seconds: f64,
+}
+
+/// Everything a step needs: the cloud, the plan, and the ids known so far.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub cloud: Cloud,
+    pub plan: Arc<Plan>,
+    pub events: Events,
+    ids: Arc<Mutex<BTreeMap<Address, String>>>,
+}
+
+impl Run {
+    /// Id of what an address stands for.
+    pub fn id(&self, address: &Address) -> Result<String, StepError> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.get(address).cloned().ok_or_else(|| StepError::Unknown(address.clone()))
+    }
+
+    pub fn learn(&self, address: Address, id: impl Into<String>) {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(address, id.into());
+    }
+}
+
+/// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new.
+pub async fn apply(cloud: &Cloud, plan: &Plan, events: &Events, interrupt: &Interrupt) -> Result<Applied, ApplyError> {
+    let begun = Instant::now();
+    let run = Run {
+        cloud: cloud.clone(),
+        plan: Arc::new(plan.clone()),
+        events: events.clone(),
+        ids: Arc::new(Mutex::new(plan.known.clone())),
+    };
+    let mut walk = Walk::new(plan);
+    let mut running: JoinSet<(usize, Result<String, StepError>)> = JoinSet::new();
+    loop {
+        while walk.failure.is_none() && !interrupt.is_requested() && running.len() < PARALLEL {
+            let Some(position) = walk.next() else { break };
+            let run = run.clone();
+            running.spawn(async move {
+                let plan = run.plan.clone();
+                (position, carry_out(&run, &plan.steps[position]).await)
+            });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        match ended {
+            Ok((position, Ok(_))) => walk.finish(position),
+            Ok((position, Err(error))) => walk.fail(position, error),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+    let all = plan.steps.len();
+    let done = walk.done;
+    walk.report_skipped(plan, events);
+    match walk.failure {
+        Some((position, source)) => Err(ApplyError::Step { address: plan.steps[position].address.clone(), done, all, source }),
+        None if done < all => Err(ApplyError::Interrupted { done, all }),
+        None => Ok(Applied { steps: done, seconds: begun.elapsed().as_secs_f64() }),
+    }
+}
+
+/// Runs one step between its events.
+async fn carry_out(run: &Run, step: &Step) -> Result<String, StepError> {
+    let work = run.events.begin(step.address.to_string(), actions::sentence(&step.action));
+    match actions::perform(run, step, &work).await {
+        Ok(sentence) => {
+            work.done(sentence.clone());
+            Ok(sentence)
+        }
+        Err(error) => {
+            work.failed(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Which steps may begin.
+struct Walk {
+    /// How many steps each one still waits for.
+    waiting: Vec<usize>,
+    followers: Vec<Vec<usize>>,
+    ready: Vec<usize>,
+    begun: Vec<bool>,
+    done: usize,
+    failure: Option<(usize, StepError)>,
+}
+
+impl Walk {
+    fn new(plan: &Plan) -> Self {
+        let waiting: Vec<usize> = plan.steps.iter().map(|step| step.after.len()).collect();
+        let mut followers = vec![Vec::new(); plan.steps.len()];
+        for (position, step) in plan.steps.iter().enumerate() {
+            for before in &step.after {
+                followers[*before].push(position);
+            }
+        }
+        let ready = (0..waiting.len()).rev().filter(|position| waiting[*position] == 0).collect();
+        let begun = vec![false; waiting.len()];
+        Self { waiting, followers, ready, begun, done: 0, failure: None }
+    }
+
+    fn next(&mut self) -> Option<usize> {
+        let position = self.ready.pop()?;
+        self.begun[position] = true;
+        Some(position)
+    }
+
+    fn finish(&mut self, position: usize) {
+        self.done += 1;
+        for follower in self.followers[position].clone() {
+            self.waiting[follower] -= 1;
+            if self.waiting[follower] == 0 {
+                self.ready.push(follower);
+            }
+        }
+    }
+
+    /// Keeps the first failure: those after it are usually its consequences.
+    fn fail(&mut self, position: usize, error: StepError) {
+        self.failure.get_or_insert((position, error));
+    }
+
+    fn report_skipped(&self, plan: &Plan, events: &Events) {
+        for (step, begun) in plan.steps.iter().zip(&self.begun) {
+            if !begun {
+                let sentence = actions::sentence(&step.action);
+                events.emit(Event::Skipped { task: step.address.to_string(), sentence });
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Reads the world: every Describe call at once, by tag, into plain data. Reads only; decides nothing.
+
+mod convert;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, Image as SdkImage};
+use ewulf_core::address::CLUSTER_TAG;
+use ewulf_core::names::ClusterName;
+use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Network};
+use ewulf_core::world::{Ami, World};
+
+use crate::aws::{CallError, Cloud, failure};
+
+/// Reads everything of the spec's cluster, and what a plan for the spec must know beyond it. Images of recipes are
+/// not looked up here: whoever knows the recipes fills `World::images`.
+pub async fn observe(cloud: &Cloud, spec: &ClusterSpec) -> Result<World, CallError> {
+    let network = match &spec.network {
+        Network::Own(_) => None,
+        Network::Existing(network) => Some(network),
+    };
+    let (mut world, zones, amis, existing) =
+        tokio::try_join!(cluster(cloud, &spec.cluster), zones(cloud), amis(cloud, spec), async {
+            match network {
+                Some(network) => existing_network(cloud, network).await,
+                None => Ok(None),
+            }
+        },)?;
+    world.zones = zones;
+    world.amis = amis;
+    world.existing_network = existing;
+    world.normalise();
+    Ok(world)
+}
+
+/// Reads everything that carries the cluster's tag.
+pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallError> {
+    let mut world = World::empty(name.clone());
+    let (vpcs, subnets, gateways, routes, groups, placements, templates, volumes, instances) = tokio::try_join!(
+        vpcs(cloud, name),
+        subnets(cloud, name),
+        gateways(cloud, name),
+        route_tables(cloud, name),
+        security_groups(cloud, name),
+        placement_groups(cloud, name),
+        templates(cloud, name),
+        volumes(cloud, name),
+        instances(cloud, name),
+    )?;
+    // One of each kind is ours; the lock and the look-up before a repeated create keep it so.
+    world.vpc = convert::first(vpcs.iter().filter_map(convert::vpc), |vpc| &vpc.id);
+    world.subnet = convert::first(subnets.iter().filter_map(convert::subnet), |subnet| &subnet.id);
+    world.gateway = convert::first(gateways.iter().filter_map(convert::gateway), |gateway| &gateway.id);
+    world.routes = convert::first(routes.iter().filter_map(convert::routes), |table| &table.id);
+    world.security_group = convert::first(groups.iter().filter_map(convert::security_group), |group| &group.id);
+    world.volume = convert::first(volumes.iter().filter_map(convert::volume), |volume| &volume.id);
+    world.placement_groups = placements.iter().filter_map(convert::placement_group).collect();
+    world.templates = templates.iter().filter_map(convert::template).collect();
+    for instance in &instances {
+        match convert::instance(instance) {
+            Some(convert::Seen::Alive(node)) => world.nodes.push(*node),
+            Some(convert::Seen::Gone(node)) => world.gone.push(node),
+            None => {}
+        }
+    }
+    world.normalise();
+    Ok(world)
+}
+
+/// A filter by one name and value.
+pub fn filter(name: &str, value: impl Into<String>) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+fn tagged(cluster: &ClusterName) -> Filter {
+    filter(&format!("tag:{CLUSTER_TAG}"), cluster.as_str())
+}
+
+/// Reads all pages of one tagged Describe call.
+macro_rules! describe {
+    ($function:ident, $call:literal, $operation:ident, $item:ty) => {
+        async fn $function(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<$item>, CallError> {
+            let pages = cloud.ec2.$operation().filters(tagged(cluster)).into_paginator().items().send();
+            pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure($call, cluster.as_str(), error))
+        }
+    };
+}
+
+describe!(vpcs, "DescribeVpcs", describe_vpcs, aws_sdk_ec2::types::Vpc);
+describe!(subnets, "DescribeSubnets", describe_subnets, aws_sdk_ec2::types::Subnet);
+describe!(gateways, "DescribeInternetGateways", describe_internet_gateways, aws_sdk_ec2::types::InternetGateway);
+describe!(route_tables, "DescribeRouteTables", describe_route_tables, aws_sdk_ec2::types::RouteTable);
+describe!(security_groups, "DescribeSecurityGroups", describe_security_groups, aws_sdk_ec2::types::SecurityGroup);
+describe!(templates, "DescribeLaunchTemplates", describe_launch_templates, aws_sdk_ec2::types::LaunchTemplate);
+describe!(volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume);
+
+async fn placement_groups(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_sdk_ec2::types::PlacementGroup>, CallError> {
+    let answer = cloud.ec2.describe_placement_groups().filters(tagged(cluster)).send().await;
+    let answer = answer.map_err(|error| failure("DescribePlacementGroups", cluster.as_str(), error))?;
+    Ok(answer.placement_groups.unwrap_or_default())
+}
+
+/// Reads all instances of a cluster, those on their way out included.
+pub async fn instances(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_sdk_ec2::types::Instance>, CallError> {
+    let pages = cloud.ec2.describe_instances().filters(tagged(cluster)).into_paginator().items().send();
+    let reservations =
+        pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure("DescribeInstances", cluster.as_str(), error))?;
+    Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
+}
+
+async fn zones(cloud: &Cloud) -> Result<Vec<String>, CallError> {
+    let answer = cloud
+        .ec2
+        .describe_availability_zones()
+        .filters(filter("state", "available"))
+        .filters(filter("zone-type", "availability-zone"))
+        .send()
+        .await
+        .map_err(|error| failure("DescribeAvailabilityZones", cloud.region.clone(), error))?;
+    Ok(answer.availability_zones.unwrap_or_default().into_iter().filter_map(|zone| zone.zone_name).collect())
+}
+
+/// Looks up the AMIs that the spec names by id; by filter, so that an unknown one does not fail the others.
+async fn amis(cloud: &Cloud, spec: &ClusterSpec) -> Result<BTreeMap<String, Option<Ami>>, CallError> {
+    let references = std::iter::once(&spec.master.image).chain(spec.workers.iter().map(|group| &group.image));
+    let mut found: BTreeMap<String, Option<Ami>> = references
+        .filter_map(|reference| match reference {
+            ImageReference::Ami(reference) => Some((reference.ami.to_string(), None)),
+            ImageReference::Recipe(_) => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let wanted = Filter::builder().name("image-id").set_values(Some(found.keys().cloned().collect())).build();
+    let answer = cloud.ec2.describe_images().filters(wanted).send().await;
+    for image in answer.map_err(|error| failure("DescribeImages", "AMIs of the spec", error))?.images.unwrap_or_default() {
+        if let Some(ami) = ami(&image) {
+            found.insert(ami.id.clone(), Some(ami));
+        }
+    }
+    Ok(found)
+}
+
+/// What a plan needs of an image.
+pub fn ami(image: &SdkImage) -> Option<Ami> {
+    let root_device = image.root_device_name.clone()?;
+    let root = image.block_device_mappings().iter().find(|mapping| mapping.device_name.as_ref() == Some(&root_device));
+    let size = root.and_then(|mapping| mapping.ebs.as_ref()).and_then(|ebs| ebs.volume_size).unwrap_or(1);
+    Some(Ami { id: image.image_id.clone()?, root_device, root_gibibytes: u32::try_from(size).unwrap_or(1) })
+}
+
+/// Reads the VPC and subnet that the spec names.
+async fn existing_network(
+    cloud: &Cloud,
+    wanted: &ExistingNetwork,
+) -> Result<Option<ewulf_core::world::ExistingNetwork>, CallError> {
+    let (vpcs, subnets, interfaces) = tokio::try_join!(
+        async {
+            let answer = cloud.ec2.describe_vpcs().filters(filter("vpc-id", wanted.vpc.as_str())).send().await;
+            answer.map_err(|error| failure("DescribeVpcs", wanted.vpc.as_str(), error))
+        },
+        async {
+            let answer = cloud.ec2.describe_subnets().filters(filter("subnet-id", wanted.subnet.as_str())).send().await;
+            answer.map_err(|error| failure("DescribeSubnets", wanted.subnet.as_str(), error))
+        },
+        async {
+            let request = cloud.ec2.describe_network_interfaces().filters(filter("subnet-id", wanted.subnet.as_str()));
+            let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+            pages.map_err(|error| failure("DescribeNetworkInterfaces", wanted.subnet.as_str(), error))
+        },
+    )?;
+    let vpc = vpcs.vpcs().iter().filter_map(convert::vpc).next();
+    let subnet = subnets.subnets().iter().find(|subnet| subnet.vpc_id() == Some(wanted.vpc.as_str()));
+    let (Some(vpc), Some(subnet)) = (vpc, subnet) else { return Ok(None) };
+    let Some(facts) = convert::subnet(subnet) else { return Ok(None) };
+    Ok(Some(ewulf_core::world::ExistingNetwork {
+        vpc: vpc.id,
+        vpc_cidr: vpc.cidr,
+        subnet: facts.id,
+        subnet_cidr: facts.cidr,
+        zone: facts.zone,
+        free_addresses: subnet.available_ip_address_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        taken_addresses: interfaces
+            .iter()
+            .flat_map(|interface| interface.private_ip_addresses())
+            .filter_map(|address| address.private_ip_address()?.parse().ok())
+            .collect(),
+    }))
+}
