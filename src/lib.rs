@@ -15,6 +15,8 @@
 
 pub mod apply;
 pub mod aws;
+pub mod bake;
 pub mod events;
 pub mod interrupt;
 pub mod observe;
+pub mod sources;

@@ -1,0 +1,2 @@
+# The kernels of this image.
+PATH=/opt/ewulf/bin:$PATH
