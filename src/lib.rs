@@ -18,5 +18,6 @@ pub mod aws;
 pub mod bake;
 pub mod events;
 pub mod interrupt;
+pub mod job;
 pub mod observe;
 pub mod sources;
