@@ -16,8 +16,10 @@
 pub mod apply;
 pub mod aws;
 pub mod bake;
+pub mod cli;
 pub mod events;
 pub mod interrupt;
 pub mod job;
 pub mod observe;
 pub mod sources;
+pub mod ui;

@@ -1,0 +1,113 @@
+//! `ewulf apply`: makes a cluster what its spec says.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ewulf_core::plan::Plan;
+use ewulf_core::spec::ClusterSpec;
+
+use super::cluster::{self, SavedPlan};
+use super::connect::CloudOptions;
+use super::failure::{Exit, Failure, Kind, Outcome};
+use super::session::Session;
+use crate::apply::{self, Lock};
+use crate::aws::Cloud;
+use crate::ui;
+
+/// Makes a cluster what its spec says: shows the plan, asks, carries it out.
+///
+/// Killed or failed anywhere, the same command goes on from what is there. A saved plan is carried out exactly, or
+/// refused if the world has moved since it was made.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ewulf apply clusters/demo.yaml
+  ewulf apply clusters/prod.yaml --yes
+  ewulf apply monday.plan             a plan saved by ewulf plan --out")]
+pub struct Apply {
+    /// A cluster spec, or a saved plan
+    file: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    cloud: CloudOptions,
+}
+
+impl Apply {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let begun = Instant::now();
+        let saved = SavedPlan::read(&self.file)?;
+        let spec = match &saved {
+            Some(saved) => saved.spec.clone(),
+            None => cluster::spec(session.project()?, &self.file.to_string_lossy(), &self.cloud)?,
+        };
+        let cloud = session.connect_for(&spec, &session.event_stream()).await?;
+        let lock = Lock::acquire(&cloud, &spec.cluster, "apply");
+        let (lock, planned) = tokio::join!(lock, cluster::plan(session, &cloud, &spec));
+        let lock = lock?;
+        let outcome = match planned {
+            Ok(planned) => self.carry_out(session, &cloud, &spec, saved, planned.plan, begun).await,
+            Err(failure) => Err(failure),
+        };
+        let released = lock.release().await;
+        let exit = outcome?;
+        released?;
+        session.tell_calls(&cloud);
+        Ok(exit)
+    }
+
+    async fn carry_out(
+        &self,
+        session: &Session,
+        cloud: &Cloud,
+        spec: &ClusterSpec,
+        saved: Option<SavedPlan>,
+        plan: Plan,
+        begun: Instant,
+    ) -> Outcome {
+        if let Some(saved) = saved
+            && saved.plan != plan
+        {
+            return Err(Failure::new(
+                Kind::Failed,
+                format!("cluster {}: the world moved since the plan was saved", spec.cluster),
+            )
+            .hint("make a new plan: ewulf plan FILE --out PLAN"));
+        }
+        session.screen.tell(ui::plan::render(&plan, session.screen.stderr_style()).trim_end());
+        if !plan.blockers.is_empty() {
+            let mut failure = Failure::invalid(format!("cluster {}: the plan cannot be carried out", spec.cluster));
+            for blocker in &plan.blockers {
+                failure = failure.hint(blocker.hint.clone());
+            }
+            return Err(failure);
+        }
+        if plan.is_empty() {
+            if session.screen.is_json() {
+                session.screen.print_json(&cluster::applied_document(&plan, None, cloud))?;
+            }
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !session.screen.confirm(&format!("Carry this out on cluster {}?", spec.cluster))? {
+            return Err(Failure::interrupted("nothing was changed"));
+        }
+        let events = session.event_stream();
+        session.announce_interrupt(&events);
+        let applied = apply::apply(cloud, &plan, &events, &session.interrupt).await?;
+        if session.screen.is_json() {
+            session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
+        } else {
+            let calls = cloud.calls.totals();
+            session.screen.say(&format!(
+                "Cluster {} is ready: {}, {} API calls ({} in sequence), {:.1} s.",
+                spec.cluster,
+                ui::text::count(spec.node_count(), "node"),
+                calls.requests,
+                calls.in_sequence,
+                begun.elapsed().as_secs_f64()
+            ));
+        }
+        Ok(Exit::Done)
+    }
+}

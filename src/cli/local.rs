@@ -1,0 +1,242 @@
+//! `ewulf local`: the local cloud of this machine, from outside and (hidden) its server.
+
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Subcommand;
+use ewulf_cloud::config::Files;
+use ewulf_cloud::lifecycle;
+use serde_json::json;
+
+use crate::events::Events;
+use crate::ui::{Table, text};
+
+use super::connect;
+use super::failure::{Exit, Failure, Kind, Outcome};
+use super::session::Session;
+
+/// How often a followed log is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Starts, shows and ends the local cloud: EC2 and SSM on 127.0.0.1, with real nodes on this machine.
+///
+/// Verbs with `cloud: local` start it on first use, so `up` is rarely needed. It needs root; its credentials belong to
+/// the user who started it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo ewulf local up
+  ewulf local status
+  eval \"$(ewulf local env)\" && aws ec2 describe-instances
+  sudo ewulf local reset --yes")]
+pub struct Local {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Starts the local cloud, unless it is up; makes the Debian base image on first need
+    #[command(after_help = "Examples:\n  sudo ewulf local up\n  sudo ewulf local up --local-state /var/tmp/cloud")]
+    Up,
+    /// Shows whether it is up, and its nodes
+    #[command(after_help = "Examples:\n  ewulf local status\n  ewulf local status --json")]
+    Status,
+    /// Prints the server's log
+    #[command(after_help = "Examples:\n  ewulf local logs -n 50\n  ewulf local logs -f")]
+    Logs {
+        /// Go on with new lines until interrupted
+        #[arg(short, long)]
+        follow: bool,
+        /// Only the last lines
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        lines: Option<usize>,
+    },
+    /// Ends the server and all nodes; disks and state stay for the next `up`
+    #[command(after_help = "Examples:\n  sudo ewulf local down")]
+    Down,
+    /// Ends the server and all nodes, and erases their disks and images; the Debian base image stays
+    #[command(after_help = "Examples:\n  sudo ewulf local reset\n  sudo ewulf local reset --yes")]
+    Reset {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Prints what a shell must export so that the aws command talks to the local cloud
+    #[command(after_help = "Examples:\n  eval \"$(ewulf local env)\"\n  ewulf local env --json")]
+    Env,
+    /// Serves in the foreground
+    #[command(hide = true)]
+    Serve,
+}
+
+impl Local {
+    /// Whether an interrupt may end it at any point.
+    pub fn only_reads(&self) -> bool {
+        matches!(self.act, Act::Status | Act::Logs { .. } | Act::Env)
+    }
+
+    pub async fn run(self, session: &Session) -> Outcome {
+        let state = session.local_state();
+        match self.act {
+            Act::Up => up(session, &state).await,
+            Act::Status => status(session, &state).await,
+            Act::Logs { follow, lines } => logs(session, &state, follow, lines).await,
+            Act::Down => {
+                end(&session.event_stream(), "down", lifecycle::down(&state)).await?;
+                Ok(Exit::Done)
+            }
+            Act::Reset { yes } => reset(session, &state, yes).await,
+            Act::Env => env(session, &state).await,
+            Act::Serve => {
+                ewulf_cloud::serve(connect::config(&state)?).await.map_err(|error| Failure::of(Kind::Failed, &error))?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+async fn up(session: &Session, state: &Path) -> Outcome {
+    let running = connect::start_local(state, &session.events()).await?;
+    if session.screen.is_json() {
+        session.screen.print_json(&json!({ "endpoint": running.endpoint, "pid": running.pid, "state": state }))?;
+    } else {
+        session.screen.print_line(&format!("The local cloud is up at {} (process {}).", running.endpoint, running.pid))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn status(session: &Session, state: &Path) -> Outcome {
+    let status = lifecycle::status(state).await?;
+    let nodes = status.nodes.as_deref().unwrap_or_default();
+    let exit = if status.running.is_some() { Exit::Done } else { Exit::Unhealthy };
+    if session.screen.is_json() {
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|node| json!({ "id": node.instance_id, "name": node.name, "state": node.state, "address": node.address }))
+            .collect();
+        let (endpoint, pid) = status.running.map(|running| (running.endpoint, running.pid)).unzip();
+        let up = endpoint.is_some();
+        session.screen.print_json(&json!({ "up": up, "endpoint": endpoint, "pid": pid, "state": state, "nodes": nodes }))?;
+        return Ok(exit);
+    }
+    match &status.running {
+        Some(running) => {
+            let up = session.screen.style().green("up");
+            session.screen.print_line(&format!("The local cloud is {up} at {} (process {}).", running.endpoint, running.pid))?;
+        }
+        None => session.screen.print_line("The local cloud is down.")?,
+    }
+    session.screen.print_line(&format!("State: {}", state.display()))?;
+    if status.nodes.is_none() {
+        session.screen.print_line("Its nodes are not shown: only root may read the state.")?;
+    }
+    if !nodes.is_empty() {
+        let mut table = Table::new(["ID", "NAME", "STATE", "ADDRESS"]);
+        for node in nodes {
+            let name = node.name.clone().unwrap_or_default();
+            table.row([node.instance_id.clone(), name, node.state.to_owned(), node.address.to_string()]);
+        }
+        session.screen.print("\n")?;
+        session.screen.print_table(&table)?;
+    }
+    Ok(exit)
+}
+
+async fn logs(session: &Session, state: &Path, follow: bool, lines: Option<usize>) -> Outcome {
+    let path = Files { state_dir: state }.log();
+    let failed = |error: std::io::Error| {
+        Failure::new(Kind::Failed, format!("log {}: cannot be read", path.display()))
+            .caused_by(Some(&error))
+            .hint("`ewulf local status` says whether there is a local cloud; another user's needs sudo")
+    };
+    let mut reader = BufReader::new(std::fs::File::open(&path).map_err(failed)?);
+    let mut shown = Vec::new();
+    read_lines(&mut reader, &mut shown).map_err(failed)?;
+    let first = lines.map_or(0, |lines| shown.len().saturating_sub(lines));
+    let mut text: String = shown[first..].concat();
+    loop {
+        session.screen.print(&text)?;
+        if !follow {
+            return Ok(Exit::Done);
+        }
+        tokio::time::sleep(FOLLOW_EVERY).await;
+        // A reset and a new start make another, shorter log.
+        let length = std::fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or(0);
+        if length < reader.stream_position().map_err(failed)? {
+            reader = BufReader::new(std::fs::File::open(&path).map_err(failed)?);
+            reader.seek(SeekFrom::Start(0)).map_err(failed)?;
+        }
+        shown.clear();
+        read_lines(&mut reader, &mut shown).map_err(failed)?;
+        text = shown.concat();
+    }
+}
+
+/// Reads what is there; escape sequences of nodes' output lose their power.
+fn read_lines(reader: &mut impl BufRead, lines: &mut Vec<String>) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes)? > 0 {
+        lines.push(format!("{}\n", text::printable(String::from_utf8_lossy(&bytes).trim_end())));
+        bytes.clear();
+    }
+    Ok(())
+}
+
+async fn reset(session: &Session, state: &Path, yes: bool) -> Outcome {
+    let nodes = lifecycle::status(state).await?.nodes.unwrap_or_default();
+    let what = format!(
+        "This ends {} and erases every disk and image of the local cloud in {}.",
+        text::count(nodes.len() as u64, "node"),
+        state.display()
+    );
+    if !yes && !session.screen.confirm(&format!("{what}\nGo on?"))? {
+        return Err(Failure::interrupted("not confirmed; nothing was erased"));
+    }
+    end(&session.event_stream(), "reset", lifecycle::reset(state)).await?;
+    Ok(Exit::Done)
+}
+
+/// Ends the cloud in one way or the other, with its events.
+async fn end(
+    events: &Events,
+    act: &str,
+    ending: impl Future<Output = Result<(), lifecycle::LifecycleError>>,
+) -> Result<(), Failure> {
+    let work = events.begin("local cloud", "ending the server and all nodes");
+    match ending.await {
+        Ok(()) => {
+            work.done(if act == "reset" { "Ended and erased." } else { "Ended; its state stays." });
+            Ok(())
+        }
+        Err(error) => {
+            work.failed(&error);
+            Err(error.into())
+        }
+    }
+}
+
+async fn env(session: &Session, state: &Path) -> Outcome {
+    let Some(running) = lifecycle::status(state).await?.running else {
+        return Err(Failure::new(Kind::Failed, "the local cloud is down").hint("sudo ewulf local up"));
+    };
+    let credentials = Files { state_dir: state }.credentials();
+    let region = connect::config(state)?.region;
+    let variables = [
+        ("AWS_ENDPOINT_URL", running.endpoint),
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_string_lossy().into_owned()),
+        ("AWS_PROFILE", "default".to_owned()),
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region),
+    ];
+    if session.screen.is_json() {
+        let object: serde_json::Map<_, _> = variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        session.screen.print_json(&object)?;
+    } else {
+        for (name, value) in variables {
+            session.screen.print_line(&format!("export {name}={}", text::shell_word(&value)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
