@@ -1,0 +1,109 @@
+//! Jobs on a real cluster.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::{Bench, bench};
+
+/// Makes the cluster that the tests of this file run on; it stays for the next one.
+fn with_cluster(bench: &Bench) {
+    bench.write(
+        "clusters/demo.yaml",
+        "cluster: demo\ncloud: local\nnetwork: {cidr: 10.78.0.0/24}\nmaster: {instance_type: c7a.large, image: master}\n\
+         workers:\n- {group: compute, count: 1, instance_type: c7a.large, image: worker}\nshared: {volume: 1GiB, keep: false}\n",
+    );
+    bench.run(&["apply", "clusters/demo.yaml", "--yes"]).expect(0);
+}
+
+/// The folder of the newest run of a job.
+fn newest(bench: &Bench, job: &str) -> std::path::PathBuf {
+    let results = std::fs::read_dir(bench.project.join("results")).expect("runs leave results");
+    let mut runs: Vec<_> = results
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{job}-2"))))
+        .collect();
+    runs.sort();
+    runs.pop().expect("the job has run")
+}
+
+fn summary(bench: &Bench, job: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(newest(bench, job).join("summary.json")).expect("summary.json is fetched");
+    serde_json::from_str(&text).expect("summary.json is JSON")
+}
+
+#[test]
+fn kernels_and_python_programs_return_their_results() {
+    let bench = bench();
+    with_cluster(&bench);
+    bench.run(&["run", "jobs/primitives.yaml"]).expect(0);
+    bench.run(&["run", "jobs/pi.yaml"]).expect(0);
+    let pi = summary(&bench, "pi");
+    let estimate = pi
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(|value| value.as_f64())
+        .any(|value| (value - std::f64::consts::PI).abs() < 0.001);
+    assert!(estimate, "{pi}");
+    bench.run(&["run", "jobs/pi-python.yaml"]).expect(0);
+    bench.write(
+        "jobs/small-knn.yaml",
+        "job: small-knn\ncluster: demo\nprepare:\n- kernel: datagen\n  args: {movies: 100, users: 500, ratings: 10000, seed: 1, format: netflix, output: ratings}\n\
+         kernel: knn\nargs: {input: ratings, neighbours: 10}\noutputs: [summary.json, neighbours.npy]\n",
+    );
+    bench.run(&["run", "jobs/small-knn.yaml"]).expect(0);
+    let folder = newest(&bench, "small-knn");
+    assert!(folder.join("neighbours.npy").exists() && folder.join("receipt.json").exists());
+    let runs = bench.run(&["runs", "demo", "--json"]).expect(0).json();
+    assert!(runs.as_array().unwrap().len() >= 4, "{runs}");
+}
+
+#[test]
+fn values_of_a_manifest_reach_the_program_unchanged_whatever_they_hold() {
+    let bench = bench();
+    with_cluster(&bench);
+    let hostile = ["a'b", "$(touch /tmp/broken)", "`id`", "new\nline", "--option", "two  spaces", "\"quoted\"", "ünïcode", "*"];
+    let words = serde_json::to_string(&[&["python3", "show.py"][..], &hostile[..]].concat()).unwrap();
+    bench.write("jobs/hostile/show.py", "import json, sys\njson.dump(sys.argv[1:], open('summary.json', 'w'))\n");
+    let manifest =
+        format!("job: hostile\ncluster: demo\nranks: 1\nsource: ./hostile\ncommand: {words}\noutputs: [summary.json]\n");
+    bench.write("jobs/hostile.yaml", &manifest);
+    bench.run(&["run", "jobs/hostile.yaml"]).expect(0);
+    assert_eq!(summary(&bench, "hostile"), serde_json::json!(hostile));
+    for node in ["node/master", "node/compute/0"] {
+        assert_eq!(bench.on_node("demo", node, "ls /tmp/broken 2>/dev/null | wc -l").trim(), "0");
+    }
+}
+
+#[test]
+fn a_failed_job_exits_with_5_and_names_rank_and_node() {
+    let bench = bench();
+    with_cluster(&bench);
+    bench.write(
+        "jobs/failing/fail.py",
+        "import os, sys\nfrom mpi4py import MPI\nif MPI.COMM_WORLD.rank == 1:\n    print('rank one gives up', file=sys.stderr, flush=True)\n    os._exit(7)\nMPI.COMM_WORLD.barrier()\n",
+    );
+    bench.write("jobs/failing.yaml", "job: failing\ncluster: demo\nranks: 2\nsource: ./failing\ncommand: [python3, fail.py]\n");
+    let ran = bench.run(&["run", "jobs/failing.yaml"]).expect(5);
+    assert!(ran.err.contains("rank 1") && ran.err.contains("7") && ran.err.contains("rank one gives up"), "{}", ran.err);
+}
+
+#[test]
+fn a_cancelled_job_leaves_no_process_on_any_node() {
+    let bench = bench();
+    with_cluster(&bench);
+    bench.write("jobs/sleeping/sleep.py", "from mpi4py import MPI\nimport time\nprint('asleep', flush=True)\ntime.sleep(600)\n");
+    bench.write("jobs/sleeping.yaml", "job: sleeping\ncluster: demo\nsource: ./sleeping\ncommand: [python3, sleep.py]\n");
+    let mut child = bench.command(&["run", "jobs/sleeping.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(8));
+    let runs = bench.run(&["runs", "demo", "--json"]).expect(0).json();
+    let run =
+        runs.as_array().unwrap().iter().find(|run| run["run"].as_str().is_some_and(|id| id.starts_with("sleeping"))).cloned();
+    let run = run.unwrap_or_else(|| panic!("{runs}"))["run"].as_str().unwrap().to_owned();
+    bench.run(&["cancel", &run, "--cluster", "demo"]).expect(0);
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    for node in ["node/master", "node/compute/0"] {
+        assert_eq!(bench.on_node("demo", node, "pgrep -fc '[s]leep.py' || true").trim(), "0", "{node}");
+    }
+}
