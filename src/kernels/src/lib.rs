@@ -13,4 +13,5 @@ pub mod pi;
 pub mod primitives;
 pub mod random;
 pub mod ratings;
+pub mod simd;
 pub mod startup;
