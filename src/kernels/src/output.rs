@@ -56,30 +56,31 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), OutputError
 pub trait NpyElement: Copy {
     /// NumPy's name of the type, with byte order.
     const DESCRIPTION: &'static str;
+    /// As many bytes as an element has.
+    type Bytes: AsRef<[u8]>;
     /// The element's bytes in that order.
-    fn bytes(self) -> [u8; 8];
+    fn bytes(self) -> Self::Bytes;
 }
 
-impl NpyElement for i64 {
-    const DESCRIPTION: &'static str = "<i8";
-    fn bytes(self) -> [u8; 8] {
-        self.to_le_bytes()
-    }
+macro_rules! npy_elements {
+    ($($element:ty = $description:literal),*) => { $(
+        impl NpyElement for $element {
+            const DESCRIPTION: &'static str = $description;
+            type Bytes = [u8; size_of::<$element>()];
+            fn bytes(self) -> Self::Bytes {
+                self.to_le_bytes()
+            }
+        }
+    )* };
 }
-
-impl NpyElement for f64 {
-    const DESCRIPTION: &'static str = "<f8";
-    fn bytes(self) -> [u8; 8] {
-        self.to_le_bytes()
-    }
-}
+npy_elements!(i64 = "<i8", f32 = "<f4", f64 = "<f8");
 
 /// Writes an array as a `.npy` file that `numpy.load` reads.
 pub fn write_npy<T: NpyElement, D: Dimension>(path: &Path, array: &ArrayRef<T, D>) -> Result<(), OutputError> {
     let header = npy_header(T::DESCRIPTION, array.shape());
     write_atomically(path, |writer| {
         writer.write_all(&header)?;
-        array.iter().try_for_each(|element| writer.write_all(&element.bytes()))
+        array.iter().try_for_each(|element| writer.write_all(element.bytes().as_ref()))
     })
 }
 
