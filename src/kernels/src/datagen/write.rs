@@ -80,7 +80,7 @@ fn netflix(folder: &Path, shape: &Shape, set: &Set, progress: &mut impl FnMut(u6
 }
 
 /// Netflix's customer ids rise with gaps: 480,189 of them reach up to 2,649,429, one in 5.5.
-fn customer(seed: u64, user: u32) -> u64 {
+pub(super) fn customer(seed: u64, user: u32) -> u64 {
     u64::from(user - 1) * 5 + derive(seed, user.into()) % 5 + 1
 }
 

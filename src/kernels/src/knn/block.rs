@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::communicator::Communicator;
-use crate::ratings::{Ratings, offsets};
+use crate::ratings::{Store, offsets};
 
 /// The most ratings of one movie: with ratings up to 10 half stars, Σ x² ≤ 100 n still fits into 32 bits.
 pub const MOST_RATERS: u64 = (u32::MAX / 100) as u64;
@@ -21,9 +21,9 @@ pub struct Layout {
 
 impl Layout {
     /// Tells every rank the shape of the ratings that rank 0 has.
-    pub fn bcast<C: Communicator>(communicator: &C, ratings: &Ratings) -> Self {
-        let mut users = [ratings.users as u64];
-        let mut offsets = ratings.offsets.clone();
+    pub fn bcast<C: Communicator>(communicator: &C, ratings: &Store) -> Self {
+        let mut users = [ratings.users() as u64];
+        let mut offsets = ratings.offsets().to_vec();
         communicator.bcast(0, &mut users);
         communicator.bcast_vector(0, &mut offsets);
         let bounds = bounds(&offsets, communicator.size());
@@ -46,11 +46,11 @@ impl Layout {
     }
 
     /// Hands each rank its block of rank 0's ratings.
-    pub fn scatter<C: Communicator>(&self, communicator: &C, ratings: &Ratings) -> Block {
+    pub fn scatter<C: Communicator>(&self, communicator: &C, ratings: &Store) -> Block {
         let counts: Vec<usize> = (0..communicator.size()).map(|rank| self.ratings_of(rank).len()).collect();
         let mut block = self.blank(communicator.rank());
-        communicator.scatter(0, &ratings.raters, &counts, &mut block.raters);
-        communicator.scatter(0, &ratings.stars, &counts, &mut block.stars);
+        communicator.scatter(0, ratings.raters(), &counts, &mut block.raters);
+        communicator.scatter(0, ratings.stars(), &counts, &mut block.stars);
         block
     }
 

@@ -11,7 +11,7 @@ pub mod pearson;
 pub mod ring;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Parser;
 use ndarray::Array1;
@@ -20,9 +20,8 @@ use serde::Serialize;
 use crate::communicator::{Communicator, Operation};
 use crate::events::Timings;
 use crate::output::{OutputError, write_atomically, write_json, write_npy};
-use crate::ratings::Ratings;
-use crate::ratings::format::Format;
-use crate::ratings::read::{ReadError, read};
+use crate::ratings::read::ReadError;
+use crate::ratings::{Input, Store, load};
 use crate::startup::{Kernel, Run};
 use block::{Layout, MOST_RATERS};
 use neighbours::Neighbours;
@@ -40,12 +39,9 @@ use ring::Counts;
         users rated both are no neighbours; where a correlation is undefined (constant ratings), it is 0."
 )]
 pub struct Knn {
-    /// Folder or file of ratings: Netflix Prize mv_*.txt, MovieLens ratings.csv, ratings.dat or u.data
-    #[arg(long)]
-    pub input: PathBuf,
-    /// Format of the input, if it is not to be guessed from names and first lines
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
+    /// The ratings.
+    #[command(flatten)]
+    pub input: Input,
     /// Number of neighbours of each movie
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub neighbours: u32,
@@ -102,10 +98,7 @@ impl Kernel for Knn {
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), KnnError> {
         let communicator = run.communicator;
         run.events.phase("load");
-        let ratings = match run.is_first() {
-            true => checked(read(&self.input, self.format, |done, total| run.events.progress(done, total))?)?,
-            false => Ratings::default(),
-        };
+        let ratings = checked(load(run, &self.input)?)?;
         run.events.phase("scatter");
         let layout = Layout::bcast(communicator, &ratings);
         let own = layout.scatter(communicator, &ratings);
@@ -115,16 +108,16 @@ impl Kernel for Knn {
         let correlate_by_rank = communicator.gather_one(0, begin.elapsed().as_secs_f64());
         run.events.phase("gather");
         let counts = counts.reduced(communicator);
-        let Some(neighbours) = kept.gathered(communicator, &layout, &ratings.movie_ids, self.neighbours as usize) else {
+        let Some(neighbours) = kept.gathered(communicator, &layout, ratings.movie_ids(), self.neighbours as usize) else {
             return Ok(());
         };
         run.events.phase("write");
-        write(&run.folder, &ratings.movie_ids, &neighbours)?;
+        write(&run.folder, ratings.movie_ids(), &neighbours)?;
         let timings = run.events.timings();
         let summary = Summary {
             kernel: Self::NAME,
             ranks: communicator.size(),
-            input: self.input.display().to_string(),
+            input: self.input.path.display().to_string(),
             movies: ratings.movies(),
             users: layout.users,
             ratings: ratings.len(),
@@ -155,8 +148,8 @@ impl Counts {
 }
 
 /// The ratings, if every sum over a movie's raters fits.
-fn checked(ratings: Ratings) -> Result<Ratings, KnnError> {
-    for (bounds, movie) in ratings.offsets.windows(2).zip(&ratings.movie_ids) {
+fn checked(ratings: Store) -> Result<Store, KnnError> {
+    for (bounds, movie) in ratings.offsets().windows(2).zip(ratings.movie_ids()) {
         if bounds[1] - bounds[0] > MOST_RATERS {
             return Err(KnnError::TooManyRaters { movie: *movie, ratings: bounds[1] - bounds[0] });
         }

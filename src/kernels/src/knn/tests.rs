@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::communicator::Threads;
 use crate::datagen::generate::{Shape, generate};
-use crate::ratings::Rows;
+use crate::ratings::{Ratings, Rows};
 
 /// Movie, user and half stars.
 type Row = (u32, u32, u8);
@@ -15,10 +15,10 @@ type Row = (u32, u32, u8);
 /// Neighbour ids and the bits of their similarities, by movie.
 type Found = Vec<(u32, Vec<(i64, u64)>)>;
 
-fn ratings(rows: &[Row]) -> Ratings {
+fn ratings(rows: &[Row]) -> Store {
     let mut columns = Rows::default();
     rows.iter().for_each(|(movie, user, stars)| columns.push(*movie, *user, *stars));
-    Ratings::from_rows(columns).unwrap()
+    Ratings::from_rows(columns).unwrap().into()
 }
 
 /// The definition, word for word, in stars and floating point over maps.
@@ -51,15 +51,15 @@ fn brute_force(rows: &[Row], neighbours: usize, min_support: usize) -> Found {
 }
 
 /// What the kernel's parts find on some ranks, without files.
-fn parallel(set: &Ratings, ranks: usize, piece_bytes: usize, neighbours: u32, min_support: u32) -> (Found, Counts) {
+fn parallel(set: &Store, ranks: usize, piece_bytes: usize, neighbours: u32, min_support: u32) -> (Found, Counts) {
     let mut answers = Threads::run_in_pieces(ranks, piece_bytes, |communicator| {
-        let mine = if communicator.rank() == 0 { set.clone() } else { Ratings::default() };
+        let mine = if communicator.rank() == 0 { set.clone() } else { Ratings::default().into() };
         let layout = Layout::bcast(communicator, &mine);
         let own = layout.scatter(communicator, &mine);
         let mut events = crate::events::Events::silent("knn");
         let (kept, counts) = ring::correlate(communicator, &layout, own, neighbours, min_support, &mut events);
         let counts = counts.reduced(communicator);
-        (kept.gathered(communicator, &layout, &mine.movie_ids, neighbours as usize), counts)
+        (kept.gathered(communicator, &layout, mine.movie_ids(), neighbours as usize), counts)
     });
     assert!(answers[1..].iter().all(|answer| answer.0.is_none()));
     let (found, counts) = answers.swap_remove(0);
@@ -70,7 +70,7 @@ fn parallel(set: &Ratings, ranks: usize, piece_bytes: usize, neighbours: u32, mi
         assert!(unknown.iter().all(|(_, similarity)| similarity.is_nan()));
         known.into_iter().map(|(id, similarity)| (id, similarity.to_bits())).collect()
     };
-    (set.movie_ids.iter().enumerate().map(|(index, id)| (*id, row(index))).collect(), counts)
+    (set.movie_ids().iter().enumerate().map(|(index, id)| (*id, row(index))).collect(), counts)
 }
 
 fn check(rows: &[Row], neighbours: u32, min_support: u32) {
@@ -149,7 +149,7 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     std::fs::write(&path, text).unwrap();
     let outputs = |ranks: usize| {
         let folder = tempfile::tempdir().unwrap();
-        let knn = Knn { input: path.clone(), format: None, neighbours: 30, min_support: 2 };
+        let knn = Knn { input: Input::new(&path), neighbours: 30, min_support: 2 };
         Threads::run(ranks, |communicator| knn.run(&mut Run::silent(communicator, folder.path())).unwrap());
         let summary = std::fs::read(folder.path().join("summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
@@ -169,7 +169,7 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
 #[test]
 fn an_input_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let knn = Knn { input: folder.path().join("nothing"), format: None, neighbours: 1, min_support: 1 };
+    let knn = Knn { input: Input::new(folder.path().join("nothing")), neighbours: 1, min_support: 1 };
     let error = knn.run(&mut Run::silent(&crate::communicator::Solo, folder.path())).unwrap_err();
     let line = crate::startup::one_line(&error);
     assert!(line.contains("nothing could not be read: No such file"), "{line}");

@@ -10,6 +10,8 @@ use clap::ValueEnum;
 pub enum Format {
     /// Netflix Prize: `MOVIE:` lines, each followed by `USER,STARS,YYYY-MM-DD` lines; a folder of mv_*.txt, or one file
     Netflix,
+    /// Netflix Prize probe.txt: `MOVIE:` lines, each followed by `USER` lines; the stars are those of another input
+    NetflixProbe,
     /// MovieLens ratings.csv: `userId,movieId,rating,timestamp` with half stars
     MovielensCsv,
     /// MovieLens ratings.dat: `user::movie::rating::timestamp` with half stars
@@ -50,12 +52,13 @@ pub enum DetectError {
 
 impl Format {
     /// All formats, in the order in which a folder is searched for their files.
-    const ALL: [Self; 4] = [Self::Netflix, Self::MovielensCsv, Self::MovielensDat, Self::Movielens100k];
+    const ALL: [Self; 5] = [Self::Netflix, Self::MovielensCsv, Self::MovielensDat, Self::Movielens100k, Self::NetflixProbe];
 
     /// What a folder of this format holds.
     fn names(self) -> &'static str {
         match self {
             Self::Netflix => "mv_*.txt",
+            Self::NetflixProbe => "probe.txt",
             Self::MovielensCsv => "ratings.csv",
             Self::MovielensDat => "ratings.dat",
             Self::Movielens100k => "u.data",
@@ -71,12 +74,15 @@ impl Format {
         }
     }
 
-    /// The format whose first line this is.
-    fn of_line(line: &str) -> Option<Self> {
+    /// The format whose first lines these are.
+    fn of_lines(line: &str, second: Option<&str>) -> Option<Self> {
         let line = line.trim_start_matches('\u{feff}').trim_end();
         let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match line {
-            _ if line.strip_suffix(':').is_some_and(number) => Some(Self::Netflix),
+            _ if line.strip_suffix(':').is_some_and(number) => match second.map(str::trim_end) {
+                Some(second) if number(second) => Some(Self::NetflixProbe),
+                _ => Some(Self::Netflix),
+            },
             _ if line.contains("::") => Some(Self::MovielensDat),
             _ if line.contains('\t') => Some(Self::Movielens100k),
             _ if line.starts_with("userId,") || line.split(',').take(2).all(number) && line.contains(',') => {
@@ -134,10 +140,11 @@ fn of_file(path: &Path) -> Result<Format, DetectError> {
         .and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning))
         .map_err(|source| DetectError::Unreadable { path: path.to_owned(), source })?;
     let text = String::from_utf8_lossy(&beginning);
-    let line = text.lines().next().unwrap_or_default();
+    let mut lines = text.lines();
+    let line = lines.next().unwrap_or_default();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let by_name = || Format::ALL.into_iter().find(|format| format.owns(&name));
-    Format::of_line(line).or_else(by_name).ok_or_else(|| {
+    Format::of_lines(line, lines.next()).or_else(by_name).ok_or_else(|| {
         let shown: String = line.chars().take(60).collect();
         let reason = if beginning.is_empty() { "it is empty".into() } else { format!("its first line is {shown:?}") };
         DetectError::Unknown { path: path.to_owned(), reason }
@@ -155,6 +162,7 @@ mod tests {
         let path = folder.path().join("data");
         for (line, format) in [
             ("17:\n3,4,2005-01-01\n", Format::Netflix),
+            ("17:\r\n3\r\n", Format::NetflixProbe),
             ("\u{feff}userId,movieId,rating,timestamp\r\n", Format::MovielensCsv),
             ("1,2,3.5,964982703\n", Format::MovielensCsv),
             ("1::122::5::838985046\n", Format::MovielensDat),

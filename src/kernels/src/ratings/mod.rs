@@ -3,8 +3,14 @@
 //! Owns the in-memory form and how it is made from rows in any order. May not know files ([`read`] does) or kernels.
 
 pub mod format;
+pub mod load;
 pub mod parse;
 pub mod read;
+pub mod split;
+pub mod store;
+
+pub use load::{Input, load};
+pub use store::Store;
 
 /// Rows as they come from files, one column a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub enum RatingsError {
 pub struct Ratings {
     /// The ids of the movies with at least one rating, ascending; a movie's index is its place here.
     pub movie_ids: Vec<u32>,
-    /// The number of users with at least one rating; their indexes follow the order of their ids.
-    pub users: usize,
+    /// The ids of the users with at least one rating, ascending; a user's index is their place here.
+    pub user_ids: Vec<u32>,
     /// Where each movie's ratings begin in `raters` and `stars`, and after the last where they end.
     pub offsets: Vec<u64>,
     /// User indexes, ascending inside a movie.
@@ -77,14 +83,14 @@ impl Ratings {
         let offsets = offsets(&movies, movie_ids.sorted.len());
         let by_movie = order(&movies, movie_ids.sorted.len(), by_user.into_iter());
         let ratings = Self {
-            users: user_ids.sorted.len(),
             offsets,
             raters: by_movie.iter().map(|row| users[*row]).collect(),
             stars: by_movie.iter().map(|row| stars[*row]).collect(),
             movie_ids: movie_ids.sorted,
+            user_ids: user_ids.sorted,
         };
         match ratings.duplicate() {
-            Some((movie, user)) => Err(RatingsError::Duplicate { movie: ratings.movie_ids[movie], user: user_ids.sorted[user] }),
+            Some((movie, user)) => Err(RatingsError::Duplicate { movie: ratings.movie_ids[movie], user: ratings.user_ids[user] }),
             None => Ok(ratings),
         }
     }
@@ -92,6 +98,11 @@ impl Ratings {
     /// The number of movies with at least one rating.
     pub fn movies(&self) -> usize {
         self.movie_ids.len()
+    }
+
+    /// The number of users with at least one rating.
+    pub fn users(&self) -> usize {
+        self.user_ids.len()
     }
 
     /// The number of ratings.
@@ -189,7 +200,7 @@ mod tests {
         for far in [40, u32::MAX] {
             let ratings = Ratings::from_rows(rows(&[(9, far, 4), (2, 7, 10), (9, 1, 2), (2, far, 6), (9, 7, 8)])).unwrap();
             assert_eq!(ratings.movie_ids, [2, 9]);
-            assert_eq!(ratings.users, 3);
+            assert_eq!(ratings.user_ids, [1, 7, far]);
             assert_eq!(ratings.offsets, [0, 2, 5]);
             assert_eq!(ratings.raters, [1, 2, 0, 1, 2]);
             assert_eq!(ratings.stars, [10, 6, 2, 8, 4]);
@@ -205,6 +216,6 @@ mod tests {
     #[test]
     fn no_rows_are_a_set_without_movies() {
         let ratings = Ratings::from_rows(Rows::default()).unwrap();
-        assert_eq!((ratings.movies(), ratings.users, ratings.offsets), (0, 0, vec![0]));
+        assert_eq!((ratings.movies(), ratings.users(), ratings.offsets), (0, 0, vec![0]));
     }
 }

@@ -27,7 +27,7 @@ impl LineParser {
             return Ok(());
         }
         match self.format {
-            Format::Netflix => self.netflix(line, rows),
+            Format::Netflix | Format::NetflixProbe => self.netflix(line, rows),
             Format::MovielensCsv if first && !line[0].is_ascii_digit() => header(line),
             Format::MovielensCsv => {
                 let expected = "`userId,movieId,rating,timestamp` with numbers, such as `1,31,2.5,1260759144`";
@@ -52,6 +52,10 @@ impl LineParser {
         let Some(movie) = self.movie else {
             return Err("the movie's line `MOVIE:`, such as `17:`, before the first rating");
         };
+        if self.format == Format::NetflixProbe {
+            rows.push(movie, number(line).ok_or("`USER`, such as `1488844`, or `MOVIE:`")?, 0);
+            return Ok(());
+        }
         let expected = "`USER,STARS,YYYY-MM-DD`, such as `1488844,3,2005-09-06`, or `MOVIE:`";
         let mut fields = line.split(|byte| *byte == b',');
         let (user, stars, date) = (fields.next(), fields.next(), fields.next());
@@ -187,6 +191,7 @@ mod tests {
             parse(Format::Netflix, "17:\r\n30878,4,2005-12-26\r\n8:\n5,1,2005-01-01\n").unwrap(),
             [(17, 30_878, 8), (8, 5, 2)]
         );
+        assert_eq!(parse(Format::NetflixProbe, "17:\n30878\n8:\n5\n").unwrap(), [(17, 30_878, 0), (8, 5, 0)]);
         assert_eq!(
             parse(Format::MovielensCsv, "\u{feff}userId,movieId,rating,timestamp\n1,31,2.5,1260759144").unwrap(),
             [(31, 1, 5)]

@@ -114,7 +114,7 @@ mod tests {
         let mut told = Vec::new();
         let ratings = read(folder.path(), None, |done, total| told.push((done, total))).unwrap();
         assert_eq!(ratings.movie_ids, [1, 3]);
-        assert_eq!((ratings.users, ratings.len()), (2, 3));
+        assert_eq!((ratings.users(), ratings.len()), (2, 3));
         assert_eq!(told.last(), Some(&(50, 50)));
     }
 
