@@ -57,6 +57,18 @@ impl Faulty<'_> {
 }
 
 impl Communicator for Faulty<'_> {
+    type Group = Threads;
+    type Pending<T: Element> = <Threads as Communicator>::Pending<T>;
+
+    fn split(&self, color: usize, key: usize) -> Threads {
+        self.inner.split(color, key)
+    }
+    fn start_exchange<T: Element>(&self, to: usize, outgoing: Vec<T>, from: usize, incoming: Vec<T>) -> Self::Pending<T> {
+        self.inner.start_exchange(to, outgoing, from, incoming)
+    }
+    fn allgather_piece<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]) {
+        self.inner.allgather_piece(part, counts, data);
+    }
     fn rank(&self) -> usize {
         self.inner.rank()
     }

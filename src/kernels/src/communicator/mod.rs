@@ -7,6 +7,8 @@ use std::ops::Range;
 
 #[cfg(feature = "mpi")]
 pub mod open_mpi;
+#[cfg(feature = "mpi")]
+pub mod pending;
 pub mod solo;
 pub mod threads;
 
@@ -46,7 +48,7 @@ macro_rules! elements {
         impl Element for $element {}
     )* };
 }
-elements!(u8, u32, u64, i64, f64);
+elements!(u8, u16, u32, u64, i32, i64, f32, f64);
 
 macro_rules! numbers {
     ($($number:ty => $min:path, $max:path);*) => { $(
@@ -61,15 +63,38 @@ macro_rules! numbers {
         }
     )* };
 }
-numbers!(u64 => Ord::min, Ord::max; i64 => Ord::min, Ord::max; f64 => f64::min, f64::max);
+numbers!(
+    u32 => Ord::min, Ord::max;
+    u64 => Ord::min, Ord::max;
+    i32 => Ord::min, Ord::max;
+    i64 => Ord::min, Ord::max;
+    f32 => f32::min, f32::max;
+    f64 => f64::min, f64::max
+);
+
+/// An exchange under way, with its buffers: what [`Communicator::start_exchange`] began.
+///
+/// Messages move while the library is called, so a kernel that works meanwhile polls now and then. Dropping an exchange
+/// waits for its end; it must not outlive the run.
+pub trait Pending<T> {
+    /// Moves the messages on and says, without waiting, whether both have arrived.
+    fn poll(&mut self) -> bool;
+    /// Waits until both have arrived and returns the outgoing and the incoming buffer.
+    fn finish(self) -> (Vec<T>, Vec<T>);
+}
 
 /// A group of ranks that exchange messages.
 ///
-/// Every method but `rank`, `size`, `piece_bytes`, `send` and `receive` is collective: all ranks call it, in the same
-/// order, with the same `root`, `operation` and `counts`, and with slices of matching lengths. An implementation
-/// provides the `*_piece` methods and may rely on getting at most [`Communicator::piece_elements`] elements in one call;
-/// kernels call the others. Failed communication does not return: it ends all ranks.
+/// Every method but `rank`, `size`, `piece_bytes`, `send`, `receive` and `start_exchange` is collective: all ranks call
+/// it, in the same order, with the same `root`, `operation` and `counts`, and with slices of matching lengths. An
+/// implementation provides the `*_piece` methods and may rely on getting at most [`Communicator::piece_elements`]
+/// elements in one call; kernels call the others. Failed communication does not return: it ends all ranks.
 pub trait Communicator {
+    /// A part of the ranks, as [`Communicator::split`] makes it.
+    type Group: Communicator;
+    /// An exchange under way.
+    type Pending<T: Element>: Pending<T>;
+
     /// This rank's number, from 0.
     fn rank(&self) -> usize;
     /// The number of ranks, at least 1.
@@ -78,6 +103,20 @@ pub trait Communicator {
     fn piece_bytes(&self) -> usize;
     /// Returns only after every rank has called it.
     fn barrier(&self);
+
+    /// Joins the ranks that give the same `color` into a communicator of their own, in the order of `key`, then of rank.
+    fn split(&self, color: usize, key: usize) -> Self::Group;
+    /// Begins to send `outgoing` to `destination` and to fill `incoming` from `source`, both of which may be this rank.
+    ///
+    /// The other ends do the same, with equal lengths; `send`, `receive` and `exchange` do not match it. Between two ranks,
+    /// exchanges match in the order in which they were started.
+    fn start_exchange<T: Element>(
+        &self,
+        destination: usize,
+        outgoing: Vec<T>,
+        source: usize,
+        incoming: Vec<T>,
+    ) -> Self::Pending<T>;
 
     /// Sends one piece to `destination`; may wait until it is received.
     fn send_piece<T: Element>(&self, destination: usize, data: &[T]);
@@ -91,6 +130,8 @@ pub trait Communicator {
     fn scatter_piece<T: Element>(&self, root: usize, data: &[T], counts: &[usize], part: &mut [T]);
     /// Lays the parts of all ranks end to end in the root's `data`, in rank order.
     fn gather_piece<T: Element>(&self, root: usize, part: &[T], counts: &[usize], data: &mut [T]);
+    /// Lays the parts of all ranks end to end in everyone's `data`, in rank order.
+    fn allgather_piece<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]);
     /// Combines the values of all ranks, position by position, into the root's `result`.
     fn reduce_piece<T: Number>(&self, root: usize, operation: Operation, values: &[T], result: &mut [T]);
     /// Combines the values of all ranks, position by position, into everyone's `result`.
@@ -187,6 +228,37 @@ pub trait Communicator {
                 self.receive(rank, &mut data[range]);
             }
         }
+    }
+
+    /// Lays the parts of all ranks, `counts[rank]` elements each, end to end in everyone's `data` (MPI's allgatherv).
+    fn allgather<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]) {
+        assert_eq!(counts.len(), self.size(), "allgather needs one count a rank");
+        assert_eq!(counts[self.rank()], part.len(), "allgather needs a part as long as its count");
+        assert_eq!(counts.iter().sum::<usize>(), data.len(), "allgather needs room for every part");
+        if data.len() <= self.piece_elements::<T>() {
+            return self.allgather_piece(part, counts, data);
+        }
+        for (rank, range) in spans(counts).enumerate() {
+            if rank == self.rank() {
+                data[range.clone()].copy_from_slice(part);
+            }
+            self.bcast(rank, &mut data[range]);
+        }
+    }
+
+    /// Collects one value of every rank on all of them, in rank order.
+    fn allgather_one<T: Element>(&self, value: T) -> Vec<T> {
+        let mut all = vec![T::default(); self.size()];
+        self.allgather(&[value], &vec![1; self.size()], &mut all);
+        all
+    }
+
+    /// Collects the parts of all ranks, of whatever lengths, end to end in rank order, on all of them.
+    fn allgather_vector<T: Element>(&self, part: &[T]) -> Vec<T> {
+        let counts: Vec<usize> = self.allgather_one(part.len() as u64).into_iter().map(|count| count as usize).collect();
+        let mut all = vec![T::default(); counts.iter().sum()];
+        self.allgather(part, &counts, &mut all);
+        all
     }
 
     /// Collects one value of every rank at `root`, in rank order; elsewhere the answer is empty.

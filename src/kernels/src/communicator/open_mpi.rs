@@ -1,17 +1,22 @@
 //! The ranks that `mpirun` started, through rsmpi.
 
+use mpi::Tag;
 use mpi::collective::SystemOperation;
 use mpi::datatype::{Partition, PartitionMut};
-use mpi::topology::SimpleCommunicator;
+use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::{Communicator as _, CommunicatorCollectives, Destination, Root, Source};
 
+use super::pending::Exchange;
 use super::{Communicator, Element, Number, Operation, spans};
 
 /// MPI counts are C `int`, and Open MPI 4.1 has no large-count calls: 1 GiB a call keeps every count and every byte
 /// offset inside an implementation below `i32::MAX`, for elements of any size.
 const PIECE_BYTES: usize = 1 << 30;
 
-/// The world communicator.
+/// The tag of what is sent and received at once; exchanges that run in the background have another.
+const FOREGROUND: Tag = 0;
+
+/// The world communicator, or a part of it.
 pub struct OpenMpi {
     world: SimpleCommunicator,
 }
@@ -57,6 +62,9 @@ fn system(operation: Operation) -> SystemOperation {
 }
 
 impl Communicator for OpenMpi {
+    type Group = OpenMpi;
+    type Pending<T: Element> = Exchange<T>;
+
     fn rank(&self) -> usize {
         self.world.rank() as usize
     }
@@ -73,17 +81,27 @@ impl Communicator for OpenMpi {
         self.world.barrier();
     }
 
+    fn split(&self, color: usize, key: usize) -> OpenMpi {
+        let group = self.world.split_by_color_with_key(Color::with_value(count(color)), count(key));
+        OpenMpi { world: group.expect("MPI leaves out only ranks without a color") }
+    }
+
+    fn start_exchange<T: Element>(&self, destination: usize, outgoing: Vec<T>, source: usize, incoming: Vec<T>) -> Exchange<T> {
+        let (destination, source) = (self.process(destination), self.process(source));
+        Exchange::start(&destination, outgoing, &source, incoming, self.piece_elements::<T>())
+    }
+
     fn send_piece<T: Element>(&self, destination: usize, data: &[T]) {
-        self.process(destination).send(data);
+        self.process(destination).send_with_tag(data, FOREGROUND);
     }
 
     fn receive_piece<T: Element>(&self, source: usize, data: &mut [T]) {
-        self.process(source).receive_into(data);
+        self.process(source).receive_into_with_tag(data, FOREGROUND);
     }
 
     fn exchange_piece<T: Element>(&self, destination: usize, outgoing: &[T], source: usize, incoming: &mut [T]) {
         let (destination, source) = (self.process(destination), self.process(source));
-        mpi::point_to_point::send_receive_into(outgoing, &destination, incoming, &source);
+        mpi::point_to_point::send_receive_into_with_tags(outgoing, &destination, FOREGROUND, incoming, &source, FOREGROUND);
     }
 
     fn bcast_piece<T: Element>(&self, root: usize, data: &mut [T]) {
@@ -116,6 +134,14 @@ impl Communicator for OpenMpi {
         } else {
             process.gather_varcount_into(part);
         }
+    }
+
+    fn allgather_piece<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]) {
+        let mut spares = [[T::default()], [T::default()]];
+        let [first, second] = &mut spares;
+        let (counts, displacements) = layout(counts);
+        let mut data = PartitionMut::new(placed_mut(data, second), counts, displacements);
+        self.world.all_gather_varcount_into(placed(part, first), &mut data);
     }
 
     fn reduce_piece<T: Number>(&self, root: usize, operation: Operation, values: &[T], result: &mut [T]) {

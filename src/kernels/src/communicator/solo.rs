@@ -1,12 +1,32 @@
 //! A communicator of one rank: every kernel runs with it where there is no MPI.
 
-use super::{Communicator, Element, Number, Operation};
+use super::{Communicator, Element, Number, Operation, Pending};
 
 /// The only rank.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Solo;
 
+/// An exchange of the only rank with itself, which ends where it begins.
+#[derive(Debug)]
+pub struct Exchanged<T> {
+    outgoing: Vec<T>,
+    incoming: Vec<T>,
+}
+
+impl<T: Element> Pending<T> for Exchanged<T> {
+    fn poll(&mut self) -> bool {
+        true
+    }
+
+    fn finish(self) -> (Vec<T>, Vec<T>) {
+        (self.outgoing, self.incoming)
+    }
+}
+
 impl Communicator for Solo {
+    type Group = Solo;
+    type Pending<T: Element> = Exchanged<T>;
+
     fn rank(&self) -> usize {
         0
     }
@@ -20,6 +40,22 @@ impl Communicator for Solo {
     }
 
     fn barrier(&self) {}
+
+    fn split(&self, _color: usize, _key: usize) -> Solo {
+        Solo
+    }
+
+    fn start_exchange<T: Element>(
+        &self,
+        destination: usize,
+        outgoing: Vec<T>,
+        source: usize,
+        mut incoming: Vec<T>,
+    ) -> Exchanged<T> {
+        assert_eq!((destination, source), (0, 0), "the only rank cannot exchange with another");
+        incoming.copy_from_slice(&outgoing);
+        Exchanged { outgoing, incoming }
+    }
 
     fn send_piece<T: Element>(&self, destination: usize, _data: &[T]) {
         panic!("the only rank cannot send to rank {destination}");
@@ -40,6 +76,10 @@ impl Communicator for Solo {
     }
 
     fn gather_piece<T: Element>(&self, _root: usize, part: &[T], _counts: &[usize], data: &mut [T]) {
+        data.copy_from_slice(part);
+    }
+
+    fn allgather_piece<T: Element>(&self, part: &[T], _counts: &[usize], data: &mut [T]) {
         data.copy_from_slice(part);
     }
 

@@ -4,13 +4,44 @@
 //! under `mpirun` are there for that.
 
 use std::any::Any;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Communicator, Element, Number, Operation, spans};
+use super::{Communicator, Element, Number, Operation, Pending, spans};
 
 type Message = Box<dyn Any + Send>;
+
+/// What one source sends by exchanges in the background, apart from its other messages, as MPI does by a tag.
+struct Background {
+    inbox: Receiver<Message>,
+    /// Messages taken from the inbox so far.
+    taken: u64,
+    /// Those that no exchange has asked for yet, by their number.
+    arrived: BTreeMap<u64, Message>,
+}
+
+impl Background {
+    /// Message number `ticket`, if it is there, or once it is there.
+    fn message(&mut self, ticket: u64, wait: bool) -> Option<Message> {
+        while !self.arrived.contains_key(&ticket) {
+            let message = match wait {
+                true => self.inbox.recv().map_err(|_| TryRecvError::Disconnected),
+                false => self.inbox.try_recv(),
+            };
+            match message {
+                Ok(message) => self.arrived.insert(self.taken, message),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => panic!("a rank ended in the middle of an exchange"),
+            };
+            self.taken += 1;
+        }
+        self.arrived.remove(&ticket)
+    }
+}
 
 /// One rank of a group of threads.
 pub struct Threads {
@@ -20,6 +51,51 @@ pub struct Threads {
     outboxes: Vec<Sender<Message>>,
     /// By source.
     inboxes: Vec<Receiver<Message>>,
+    /// By destination.
+    background_outboxes: Vec<Sender<Message>>,
+    /// By source.
+    backgrounds: Vec<Arc<Mutex<Background>>>,
+    /// By source: messages that exchanges have been started for.
+    tickets: Vec<Cell<u64>>,
+}
+
+/// An exchange under way: the outgoing pieces have left, the incoming ones are taken as they come.
+pub struct Exchange<T> {
+    outgoing: Vec<T>,
+    incoming: Vec<T>,
+    /// Elements of `incoming` that are there.
+    filled: usize,
+    limit: usize,
+    ticket: u64,
+    background: Arc<Mutex<Background>>,
+}
+
+impl<T: Element> Exchange<T> {
+    fn advance(&mut self, wait: bool) -> bool {
+        while self.filled < self.incoming.len() {
+            let end = self.incoming.len().min(self.filled.saturating_add(self.limit));
+            // A rank that panicked with the lock held has ended; what it left is still in order.
+            let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(message) = background.message(self.ticket, wait) else { return false };
+            drop(background);
+            let data = message.downcast::<Vec<T>>().expect("both ends of an exchange name the same type of element");
+            self.incoming[self.filled..end].copy_from_slice(&data);
+            self.filled = end;
+            self.ticket += 1;
+        }
+        true
+    }
+}
+
+impl<T: Element> Pending<T> for Exchange<T> {
+    fn poll(&mut self) -> bool {
+        self.advance(false)
+    }
+
+    fn finish(mut self) -> (Vec<T>, Vec<T>) {
+        self.advance(true);
+        (self.outgoing, self.incoming)
+    }
 }
 
 impl Threads {
@@ -46,17 +122,25 @@ impl Threads {
         })
     }
 
-    fn post<T: Element>(&self, destination: usize, data: &[T]) {
-        if self.outboxes[destination].send(Box::new(data.to_vec())).is_err() {
+    fn deliver(&self, destination: usize, message: Message) {
+        if self.outboxes[destination].send(message).is_err() {
             panic!("rank {destination} ended before rank {} could send to it", self.rank);
         }
     }
 
-    fn take<T: Element>(&self, source: usize, length: usize) -> Vec<T> {
+    fn accept(&self, source: usize) -> Message {
         let Ok(message) = self.inboxes[source].recv() else {
             panic!("rank {source} ended before rank {} could receive from it", self.rank);
         };
-        match message.downcast::<Vec<T>>() {
+        message
+    }
+
+    fn post<T: Element>(&self, destination: usize, data: &[T]) {
+        self.deliver(destination, Box::new(data.to_vec()));
+    }
+
+    fn take<T: Element>(&self, source: usize, length: usize) -> Vec<T> {
+        match self.accept(source).downcast::<Vec<T>>() {
             Ok(data) if data.len() == length => *data,
             Ok(data) => panic!("rank {} expected {length} elements from rank {source}, got {}", self.rank, data.len()),
             Err(_) => panic!("rank {} got another type of element from rank {source}", self.rank),
@@ -83,19 +167,34 @@ impl Threads {
 /// One connected communicator a rank.
 fn group(size: usize, piece_bytes: usize) -> Vec<Threads> {
     assert!(size > 0, "a group needs at least one rank");
-    let mut ranks: Vec<Threads> =
-        (0..size).map(|rank| Threads { rank, piece_bytes, outboxes: Vec::new(), inboxes: Vec::new() }).collect();
+    let alone = |rank| Threads {
+        rank,
+        piece_bytes,
+        outboxes: Vec::new(),
+        inboxes: Vec::new(),
+        background_outboxes: Vec::new(),
+        backgrounds: Vec::new(),
+        tickets: vec![Cell::new(0); size],
+    };
+    let mut ranks: Vec<Threads> = (0..size).map(alone).collect();
     for source in 0..size {
         for destination in 0..size {
             let (sender, receiver) = channel();
             ranks[source].outboxes.push(sender);
             ranks[destination].inboxes.push(receiver);
+            let (sender, inbox) = channel();
+            ranks[source].background_outboxes.push(sender);
+            let background = Background { inbox, taken: 0, arrived: BTreeMap::new() };
+            ranks[destination].backgrounds.push(Arc::new(Mutex::new(background)));
         }
     }
     ranks
 }
 
 impl Communicator for Threads {
+    type Group = Threads;
+    type Pending<T: Element> = Exchange<T>;
+
     fn rank(&self) -> usize {
         self.rank
     }
@@ -110,6 +209,30 @@ impl Communicator for Threads {
 
     fn barrier(&self) {
         self.allreduce_piece(Operation::Max, &[0u64], &mut [0]);
+    }
+
+    fn split(&self, color: usize, key: usize) -> Threads {
+        let (colors, keys) = (self.allgather_one(color as u64), self.allgather_one(key as u64));
+        let mut members: Vec<usize> = (0..self.size()).filter(|rank| colors[*rank] == color as u64).collect();
+        members.sort_by_key(|rank| keys[*rank]);
+        // The first member connects all of them and hands everyone their end.
+        if members[0] == self.rank {
+            for (member, communicator) in members.iter().zip(group(members.len(), self.piece_bytes)) {
+                self.deliver(*member, Box::new(communicator));
+            }
+        }
+        *self.accept(members[0]).downcast::<Threads>().expect("every member splits at the same time")
+    }
+
+    fn start_exchange<T: Element>(&self, destination: usize, outgoing: Vec<T>, source: usize, incoming: Vec<T>) -> Exchange<T> {
+        let limit = self.piece_elements::<T>();
+        for piece in outgoing.chunks(limit) {
+            // A destination that has ended fails those that wait for it.
+            let _ = self.background_outboxes[destination].send(Box::new(piece.to_vec()));
+        }
+        let ticket = self.tickets[source].get();
+        self.tickets[source].set(ticket + incoming.len().div_ceil(limit) as u64);
+        Exchange { outgoing, incoming, filled: 0, limit, ticket, background: self.backgrounds[source].clone() }
     }
 
     fn send_piece<T: Element>(&self, destination: usize, data: &[T]) {
@@ -150,6 +273,15 @@ impl Communicator for Threads {
             for (rank, range) in spans(counts).enumerate() {
                 self.receive_piece(rank, &mut data[range]);
             }
+        }
+    }
+
+    fn allgather_piece<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]) {
+        for rank in 0..self.size() {
+            self.post(rank, part);
+        }
+        for (rank, range) in spans(counts).enumerate() {
+            self.receive_piece(rank, &mut data[range]);
         }
     }
 
@@ -245,6 +377,56 @@ mod tests {
                 let right = (rank + 1) % size;
                 let expected: Vec<u64> = (0..right * 5).map(|position| value(right, position)).collect();
                 assert_eq!(*incoming, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn allgather_gives_every_rank_every_part_in_any_number_of_pieces() {
+        for (size, piece_bytes) in SHAPES {
+            let answers = Threads::run_in_pieces(size, piece_bytes, |communicator| {
+                let part: Vec<u16> = (0..communicator.rank() * 3).map(|position| position as u16).collect();
+                (communicator.allgather_vector(&part), communicator.allgather_one(communicator.rank() as i32))
+            });
+            let all: Vec<u16> = (0..size).flat_map(|rank| 0..rank as u16 * 3).collect();
+            let ranks: Vec<i32> = (0..size as i32).collect();
+            assert!(answers.iter().all(|answer| *answer == (all.clone(), ranks.clone())), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn split_groups_ranks_by_color_in_the_order_of_their_keys() {
+        let answers = Threads::run_in_pieces(5, 16, |communicator| {
+            let rank = communicator.rank();
+            let group = communicator.split(rank % 2, 10 - rank);
+            (group.rank(), group.allgather_one(rank as u64))
+        });
+        let expected = [(2, vec![4, 2, 0]), (1, vec![3, 1]), (1, vec![4, 2, 0]), (0, vec![3, 1]), (0, vec![4, 2, 0])];
+        assert_eq!(answers, expected);
+    }
+
+    #[test]
+    fn exchanges_in_the_background_mix_with_other_messages_and_finish_in_any_order() {
+        for (size, piece_bytes) in SHAPES {
+            let answers = Threads::run_in_pieces(size, piece_bytes, |communicator| {
+                let rank = communicator.rank();
+                let (left, right) = ((rank + size - 1) % size, (rank + 1) % size);
+                let start = |offset: usize| {
+                    let outgoing: Vec<f32> = (0..9).map(|position| value(rank, offset + position) as f32).collect();
+                    communicator.start_exchange(left, outgoing, right, vec![0.0; 9])
+                };
+                let (first, mut second) = (start(0), start(100));
+                let mut meanwhile = [0u64];
+                communicator.exchange(left, &[rank as u64], right, &mut meanwhile);
+                while !second.poll() {
+                    thread::yield_now();
+                }
+                (second.finish().1, first.finish().1, meanwhile[0])
+            });
+            for (rank, answer) in answers.into_iter().enumerate() {
+                let right = (rank + 1) % size;
+                let sent = |offset: usize| (0..9).map(|position| value(right, offset + position) as f32).collect::<Vec<_>>();
+                assert_eq!(answer, (sent(100), sent(0), right as u64));
             }
         }
     }
