@@ -1,5 +1,6 @@
 //! One classification of everything a call can answer; codes are matched, never texts.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
@@ -24,13 +25,15 @@ pub enum Class {
     Ambiguous,
     /// The request is wrong: repeating it is useless.
     Invalid,
-    /// No answer at all: endpoint down, name not resolved, no credentials.
+    /// No answer at all: endpoint down, name not resolved.
     Unreachable,
+    /// Not even asked: there are no credentials to ask with.
+    Credentials,
 }
 
 /// A call that failed: which, on what, how.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{object}: {call} answered {}{message}", code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default())]
+#[error("{object}: {call} {}{message}", self.verb())]
 pub struct CallError {
     pub call: &'static str,
     pub object: String,
@@ -43,6 +46,16 @@ impl CallError {
     /// Whether the error carries this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// What happened to the call, up to the message.
+    fn verb(&self) -> String {
+        match (self.class, &self.code) {
+            (_, Some(code)) => format!("answered {code}: "),
+            (Class::Unreachable, None) => "got no answer: ".to_owned(),
+            (Class::Credentials, None) => "was not sent, for want of credentials: ".to_owned(),
+            (_, None) => "answered ".to_owned(),
+        }
     }
 
     /// A failure that ewulf itself found in an answer.
@@ -61,7 +74,7 @@ where
     let class = match (&error, code.as_deref()) {
         (_, Some(code)) => classify(code),
         (SdkError::TimeoutError(_) | SdkError::ResponseError(_), None) => Class::Ambiguous,
-        (SdkError::DispatchFailure(failure), None) if failure.is_io() || failure.is_timeout() => Class::Unreachable,
+        (SdkError::DispatchFailure(_), None) if lacks_credentials(&error) => Class::Credentials,
         (SdkError::DispatchFailure(_), None) => Class::Unreachable,
         (SdkError::ServiceError(context), None) if context.raw().status().as_u16() >= 500 => Class::Ambiguous,
         _ => Class::Invalid,
@@ -71,6 +84,11 @@ where
         None => describe(&error),
     };
     CallError { call, object, code, message, class }
+}
+
+/// Whether the search for credentials is among the causes of an error.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<CredentialsError>())
 }
 
 /// Joins an error and its causes into one line.

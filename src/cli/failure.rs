@@ -292,7 +292,10 @@ fn call_hint(error: &CallError) -> Option<String> {
         (Class::Capacity, _) => {
             "EC2 has no room for this now: try another `network.zone`, `instance_type` or `market`, or later".to_owned()
         }
-        (Class::Unreachable, _) => "no answer came: `ewulf doctor` looks for credentials, endpoint and network".to_owned(),
+        (Class::Unreachable, _) => "`ewulf doctor` looks at endpoint and network".to_owned(),
+        (Class::Credentials, _) => {
+            "`aws configure`, `aws sso login` or AWS_PROFILE bring them; or try it on this machine: `--cloud local`".to_owned()
+        }
         (Class::Throttled, _) => "the account makes too many calls at once: repeat the command, it goes on where it stopped".to_owned(),
         (Class::Ambiguous, _) => "nobody knows whether it took effect: repeat the command, it looks before it acts".to_owned(),
         (Class::NotFound | Class::Conflict | Class::Exists | Class::Invalid, _) => return None,

@@ -253,6 +253,17 @@ fn a_local_cloud_that_is_down_says_how_to_start_it() {
 }
 
 #[test]
+fn without_credentials_for_aws_the_failure_says_so_and_how_to_get_them() {
+    let folder = folder();
+    let mut command = ewulf(folder.path());
+    let output = command.env("AWS_EC2_METADATA_DISABLED", "true").args(["plan", "clusters/prod.yaml"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("was not sent, for want of credentials"), "{errors}");
+    assert!(errors.contains("hint: `aws configure`") && errors.contains("--cloud local"), "{errors}");
+}
+
+#[test]
 fn an_interrupt_ends_what_only_reads_with_130() {
     let folder = folder();
     std::fs::create_dir(folder.path().join("cloud")).expect("the folder is new");
