@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::events::Events;
-use crate::job::{ClusterNodes, Finished, JobError, JobFailure, JobNode, RunHandle, RunId, Runner};
+use crate::job::{ClusterNodes, Finished, JobError, JobFailure, JobNode, Receipt, RunHandle, RunId, Runner};
 use crate::ui::{Table, text};
 
 use super::cluster;
@@ -38,7 +38,8 @@ impl JobCluster {
         Ok(Self { runner: Runner::new(cloud.clone(), events.clone()), nodes, cloud })
     }
 
-    /// Connects to the cluster that a run is on: the one named, else the one its job's manifest names, else the only one.
+    /// Connects to the cluster that a run is on: the one named, else the one in its receipt or its job's manifest, else the
+    /// only one.
     pub async fn of_run(
         session: &Session,
         run: &RunId,
@@ -48,13 +49,19 @@ impl JobCluster {
     ) -> Result<Self, Failure> {
         let name = match cluster {
             Some(name) => name.to_owned(),
-            None => match cluster_of_job(session.project()?, run) {
+            None => match cluster_of_receipt(session.project()?, run).or(cluster_of_job(session.project()?, run)) {
                 Some(name) => name,
                 None => only_cluster(session)?,
             },
         };
         Self::find(session, &name, options, events).await
     }
+}
+
+/// The cluster that a run was on, if its results are here.
+fn cluster_of_receipt(project: &Project, run: &RunId) -> Option<String> {
+    let receipt = std::fs::read(project.output_folder().join("results").join(run.as_str()).join("receipt.json")).ok()?;
+    Some(serde_json::from_slice::<Receipt>(&receipt).ok()?.cluster.to_string())
 }
 
 /// The cluster that the manifest of a run's job names, if the project has that manifest.

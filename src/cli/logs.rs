@@ -5,7 +5,7 @@ use crate::job::RunId;
 use super::connect::CloudOptions;
 use super::failure::{Exit, Outcome};
 use super::jobs::{JobCluster, finish};
-use super::run::{Followed, follow, left_running};
+use super::run::{Followed, detached, follow, left_running};
 use super::session::Session;
 
 /// Prints what a run has said; with -f goes on until it ends, and fetches its results as `ewulf run` does.
@@ -44,7 +44,8 @@ impl Logs {
         }
         match follow(session, &cluster.runner, &mut handle, &events).await? {
             Followed::Ended => {}
-            Followed::Detached => return Err(left_running(cluster.nodes.cluster.as_str(), &handle)),
+            Followed::Detached => return detached(session, cluster.nodes.cluster.as_str(), &handle),
+            Followed::Left => return Err(left_running(cluster.nodes.cluster.as_str(), &handle)),
             Followed::Cancel => {
                 cluster.runner.cancel(&cluster.nodes, &self.run).await?;
                 cluster.runner.follow(&mut handle, std::future::pending()).await?;

@@ -68,7 +68,8 @@ impl Run {
         }
         match follow(session, &runner, &mut handle, &events).await? {
             Followed::Ended => {}
-            Followed::Detached => return Err(left_running(cluster, &handle)),
+            Followed::Detached => return detached(session, cluster, &handle),
+            Followed::Left => return Err(left_running(cluster, &handle)),
             Followed::Cancel => {
                 runner.cancel(&nodes, &handle.plan().run).await?;
                 // What it had to say until now is fetched like any other end.
@@ -109,7 +110,8 @@ fn prepare(manifest: &JobManifest, nodes: &crate::job::ClusterNodes, text: &Text
     Ok(prepared?)
 }
 
-fn detached(session: &Session, cluster: &str, handle: &RunHandle) -> Outcome {
+/// Says how to come back to a run that the user leaves on purpose.
+pub fn detached(session: &Session, cluster: &str, handle: &RunHandle) -> Outcome {
     let run = &handle.plan().run;
     if session.screen.is_json() {
         session.screen.print_json_line(&serde_json::json!({ "event": "detached", "run": run, "cluster": cluster }))?;
@@ -123,8 +125,10 @@ fn detached(session: &Session, cluster: &str, handle: &RunHandle) -> Outcome {
 /// How following a run ended.
 pub enum Followed {
     Ended,
-    /// The user left it running.
+    /// The user answered to leave it running.
     Detached,
+    /// An interrupt left it running without an answer.
+    Left,
     /// The user wants it to end.
     Cancel,
 }
@@ -135,7 +139,7 @@ pub async fn follow(session: &Session, runner: &Runner, handle: &mut RunHandle, 
         return Ok(Followed::Ended);
     }
     if !session.screen.is_interactive() {
-        return Ok(Followed::Detached);
+        return Ok(Followed::Left);
     }
     let question = format!("Run {}: [d]etach and leave it running, [c]ancel it, or go [o]n?", handle.plan().run);
     let answer = tokio::task::block_in_place(|| session.screen.ask(&question));
@@ -145,7 +149,8 @@ pub async fn follow(session: &Session, runner: &Runner, handle: &mut RunHandle, 
             events.notice(crate::events::Level::Info, "Going on; Ctrl-C again leaves it running at once.");
             runner.follow(handle, std::future::pending()).await.map(|_| Followed::Ended)
         }
-        _ => Ok(Followed::Detached),
+        Ok(Some('d' | 'D')) => Ok(Followed::Detached),
+        _ => Ok(Followed::Left),
     }
 }
 
