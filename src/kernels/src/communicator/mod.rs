@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+mod idle;
 #[cfg(feature = "mpi")]
 pub mod open_mpi;
 #[cfg(feature = "mpi")]
@@ -12,6 +13,7 @@ pub mod pending;
 pub mod solo;
 pub mod threads;
 
+pub use idle::wake;
 pub use solo::Solo;
 pub use threads::Threads;
 

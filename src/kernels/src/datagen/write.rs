@@ -87,7 +87,7 @@ pub(super) fn customer(seed: u64, user: u32) -> u64 {
 /// The date of a day since 1970, for the years that u16 reaches: until 2149.
 fn date(day: u16) -> (u32, u32, u32) {
     let mut rest = u32::from(day);
-    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while rest >= 365 + u32::from(is_leap(year)) {
         rest -= 365 + u32::from(is_leap(year));
