@@ -11,6 +11,7 @@ pub mod knn;
 pub mod npy;
 pub mod output;
 pub mod pi;
+pub mod plot;
 pub mod primitives;
 pub mod random;
 pub mod ratings;
