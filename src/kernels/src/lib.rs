@@ -8,6 +8,7 @@ pub mod communicator;
 pub mod datagen;
 pub mod events;
 pub mod knn;
+pub mod netpipe;
 pub mod npy;
 pub mod output;
 pub mod pi;
