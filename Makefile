@@ -13,12 +13,13 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --pres
 # Only the kernels' programs and their tests need libmpi, so the feature is named here and nowhere else.
 EVERYTHING := --workspace --features ewulf-kernels/mpi
 
-.PHONY: help demo test check install-packages clean
+.PHONY: help demo test check bench install-packages clean
 
 help:
 	@echo 'make demo              bake, plan, apply and run jobs on real nodes of this machine'
 	@echo 'make test              every test, those on real nodes included'
 	@echo 'make check             format, lints and docs'
+	@echo 'make bench             the kernels against their peers, one table; BENCH="pi knn" for some of it'
 	@echo 'make install-packages  what packages.txt lists'
 	@echo 'make clean             what cargo built'
 
@@ -36,6 +37,11 @@ check: install-packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release $(EVERYTHING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps $(EVERYTHING)
+
+# One rank a core and nothing beside it gives the figures their meaning: run it on a quiet machine.
+bench: install-packages
+	@.ci/packages src/kernels/benches/packages.txt
+	$(CARGO) bench -p ewulf-kernels --features mpi -- $(BENCH)
 
 install-packages:
 	@.ci/packages

@@ -1,0 +1,140 @@
+//! What every subject needs: clocks, repeated rounds, peers in Python, programs under `mpirun`, and the table.
+
+#![allow(dead_code, reason = "a tool box: not every subject uses every tool")]
+
+pub mod peer;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+/// Why a subject could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A file or a program of the bench itself.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A program that ended with an error, with what it said.
+    #[error("{program} failed: {said}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// The end of its standard error.
+        said: String,
+    },
+    /// Something else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Names what failed.
+pub fn io_failure(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+    let what = what.into();
+    move |source| Failure::Io { what, source }
+}
+
+/// `target/bench`, where everything lies that a bench makes.
+pub fn folder() -> Result<PathBuf, Failure> {
+    // Cargo names target/tmp; its parent is the target folder, wherever that is.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("."));
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder).map_err(io_failure(format!("{} could not be made", folder.display())))?;
+    Ok(folder)
+}
+
+/// The CPU seconds that this thread has used: what a busy machine changes least.
+pub fn thread_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+/// The CPU seconds of one call on this thread, and its answer.
+pub fn timed<R>(call: impl FnOnce() -> R) -> (f64, R) {
+    let begin = thread_seconds();
+    let answer = call();
+    (thread_seconds() - begin, answer)
+}
+
+/// Measurements of the same thing, in the order they were taken.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(pub Vec<f64>);
+
+impl Samples {
+    /// The smallest: what the machine does when nobody disturbs.
+    pub fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The one in the middle.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// By how much the median lies above the minimum, in percent.
+    pub fn spread_percent(&self) -> f64 {
+        (self.median() / self.min() - 1.0) * 100.0
+    }
+}
+
+/// Measures ours and the peer in turn, so that both see the same moods of the machine.
+pub fn alternate(
+    rounds: usize,
+    mut ours: impl FnMut() -> Result<f64, Failure>,
+    mut peer: impl FnMut() -> Result<f64, Failure>,
+) -> Result<(Samples, Samples), Failure> {
+    let (mut own, mut others) = (Samples::default(), Samples::default());
+    for _ in 0..rounds {
+        own.0.push(ours()?);
+        others.0.push(peer()?);
+    }
+    Ok((own, others))
+}
+
+/// Runs a program to its end and returns its standard output.
+pub fn output(command: &mut Command) -> Result<String, Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(io_failure(format!("{program} could not be started")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let tail: Vec<&str> = said.lines().rev().take(12).collect();
+    Err(Failure::Program { program, said: tail.into_iter().rev().collect::<Vec<_>>().join("\n") })
+}
+
+/// A program under `mpirun`, a rank a core, in a folder of its own; `None` without the feature `mpi`.
+pub fn mpirun(ranks: usize, program: Option<&str>, arguments: &[&str], folder: &Path) -> Result<Command, Failure> {
+    let program = program.ok_or_else(|| Failure::Other("needs MPI: cargo bench --features mpi, or make bench".into()))?;
+    let mut command = Command::new("mpirun");
+    command.args(["--bind-to", "core", "-n", &ranks.to_string(), program]).args(arguments).current_dir(folder);
+    // As root, in a container, Open MPI asks for both.
+    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]).env_remove("EWULF_EVENTS");
+    Ok(command)
+}
+
+/// An empty folder of `target/bench` for the files of one run.
+pub fn scratch(name: &str) -> Result<PathBuf, Failure> {
+    let path = folder()?.join("runs").join(name);
+    let failed = || format!("{} could not be emptied", path.display());
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_failure(failed())(error)),
+        _ => {}
+    }
+    fs::create_dir_all(&path).map_err(io_failure(failed()))?;
+    Ok(path)
+}
+
+/// The JSON file that a kernel left in `folder`.
+pub fn summary(folder: &Path) -> Result<serde_json::Value, Failure> {
+    let path = folder.join("summary.json");
+    let text = fs::read(&path).map_err(io_failure(format!("{} could not be read", path.display())))?;
+    serde_json::from_slice(&text).map_err(|error| Failure::Other(format!("{} is no JSON: {error}", path.display())))
+}
