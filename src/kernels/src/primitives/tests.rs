@@ -1,10 +1,10 @@
 //! Primitives pass on every number of ranks, and a communicator that misplaces anything does not.
 
 use super::*;
-use crate::communicator::{Number, Threads};
+use crate::communicator::{Element, Number, Threads};
 
 fn check<C: Communicator>(communicator: &C, folder: &std::path::Path) -> Result<(), PrimitivesError> {
-    Primitives { elements: 7, repeats: 3 }.run(&mut Run::silent(communicator, folder))
+    Primitives { elements: vec![7, 3], repeats: 3 }.run(&mut Run::silent(communicator, folder))
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn every_primitive_is_right_on_any_number_of_ranks_whole_or_in_pieces() {
             let text = std::fs::read(folder.path().join("summary.json")).unwrap();
             let summary: serde_json::Value = serde_json::from_slice(&text).unwrap();
             assert_eq!(summary["ranks"], ranks);
-            assert_eq!(summary["primitives"].as_array().unwrap().len(), 13);
+            assert_eq!(summary["primitives"].as_array().unwrap().len(), 2 + 2 * 16);
         }
     }
 }
@@ -25,7 +25,7 @@ fn every_primitive_is_right_on_any_number_of_ranks_whole_or_in_pieces() {
 fn no_elements_are_no_error() {
     let folder = tempfile::tempdir().unwrap();
     Threads::run(3, |communicator| {
-        Primitives { elements: 0, repeats: 1 }.run(&mut Run::silent(communicator, folder.path())).unwrap();
+        Primitives { elements: vec![0], repeats: 1 }.run(&mut Run::silent(communicator, folder.path())).unwrap();
     });
 }
 
@@ -36,6 +36,7 @@ enum Fault {
     Bcast,
     Scatter,
     Gather,
+    Allgather,
     Reduce,
     Allreduce,
     Scan,
@@ -68,6 +69,7 @@ impl Communicator for Faulty<'_> {
     }
     fn allgather_piece<T: Element>(&self, part: &[T], counts: &[usize], data: &mut [T]) {
         self.inner.allgather_piece(part, counts, data);
+        self.spoil(Fault::Allgather, data);
     }
     fn rank(&self) -> usize {
         self.inner.rank()
@@ -122,8 +124,10 @@ impl Communicator for Faulty<'_> {
 #[test]
 fn a_swapped_pair_of_elements_is_named_by_the_rank_that_got_it() {
     use Fault::*;
-    let faults = [Bcast, Scatter, Gather, Reduce, Allreduce, Scan, Exchange];
-    for (fault, name) in faults.into_iter().zip(["bcast", "scatter", "gather", "reduce", "allreduce", "scan", "ring"]) {
+    let faults = [Bcast, Scatter, Gather, Allgather, Reduce, Allreduce, Scan, Exchange];
+    for (fault, name) in
+        faults.into_iter().zip(["bcast", "scatter", "gather", "allgather", "reduce", "allreduce", "scan", "ring"])
+    {
         let folder = tempfile::tempdir().unwrap();
         let outcomes =
             Threads::outcomes(3, usize::MAX, |inner| check(&Faulty { inner, fault }, folder.path()).map_err(|e| e.to_string()));

@@ -1,147 +1,24 @@
-//! MPI's primitives, each run with data that shows misplacement and checked on every rank.
-//!
-//! Every element is a hash of the rank it comes from and its position there, so that a wrong, missing, swapped or stale
-//! element cannot go unnoticed; the root changes from one repeat to the next.
+//! The primitives themselves, a step each: run, timed, and every element compared.
 
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use serde::Serialize;
-
-use crate::communicator::{Communicator, Element, Operation, spans};
-use crate::output::{OutputError, write_json};
+use super::PrimitivesError;
+use crate::communicator::{Communicator, Element, Operation, Pending, spans};
 use crate::random::derive;
-use crate::startup::{Kernel, Run};
 
 /// How long a late rank keeps the others waiting in the test of the barrier: well above a barrier itself (0.2 µs in
 /// memory, some 100 µs over a network), short enough to go unnoticed.
-const LATE: Duration = Duration::from_millis(10);
-
-/// Runs each MPI primitive on all ranks, checks every element and times it.
-#[derive(Debug, Parser)]
-#[command(
-    name = "primitives",
-    version,
-    after_help = "Example:\n  mpirun -n 3 primitives --elements 100000\n\n\
-        Prints a table and writes summary.json; ends with a non-zero status on the first wrong element."
-)]
-pub struct Primitives {
-    /// Number of 8-byte elements a rank
-    #[arg(long, default_value_t = 1000)]
-    pub elements: usize,
-    /// How often each primitive is run
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub repeats: u32,
-}
-
-/// Why the check fails.
-#[derive(Debug, thiserror::Error)]
-pub enum PrimitivesError {
-    /// A primitive delivered the wrong element.
-    #[error("{primitive}, root {root}: element {position} is {found}, expected {expected}")]
-    Mismatch {
-        /// Its name.
-        primitive: &'static str,
-        /// The root, or 0 where there is none.
-        root: usize,
-        /// Where in this rank's result.
-        position: usize,
-        /// What came.
-        found: String,
-        /// What should have come.
-        expected: String,
-    },
-    /// A rank passed the barrier before the last one reached it.
-    #[error("barrier: passed after {passed:?}, although rank {late} reached it {LATE:?} later")]
-    Barrier {
-        /// How long this rank waited.
-        passed: Duration,
-        /// The rank that came late.
-        late: usize,
-    },
-    /// The summary could not be written.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
-/// One line of the table: times of the slowest rank.
-#[derive(Debug, Serialize)]
-struct Timing {
-    name: &'static str,
-    ok: bool,
-    microseconds_min: f64,
-    microseconds_median: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Summary {
-    kernel: &'static str,
-    ranks: usize,
-    elements: usize,
-    repeats: u32,
-    seconds: f64,
-    primitives: Vec<Timing>,
-}
+pub const LATE: Duration = Duration::from_millis(10);
 
 /// One repeat of one primitive: the time it took, after its result was checked.
-type Step<'a, C> = fn(&Bench<'a, C>, root: usize) -> Result<Duration, PrimitivesError>;
+pub type Step<'a, C> = fn(&Bench<'a, C>, root: usize) -> Result<Duration, PrimitivesError>;
 
-struct Bench<'a, C> {
-    communicator: &'a C,
-    elements: usize,
-}
-
-impl Kernel for Primitives {
-    const NAME: &'static str = "primitives";
-    type Error = PrimitivesError;
-
-    fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), PrimitivesError> {
-        let begin = Instant::now();
-        let bench = Bench { communicator: run.communicator, elements: self.elements };
-        let steps = Bench::<C>::steps();
-        let mut primitives = Vec::new();
-        run.events.phase("check");
-        if run.is_first() {
-            println!("{:<14} {:<4} {:>12} {:>12}", "primitive", "", "min", "median");
-        }
-        for (done, (name, step)) in steps.iter().enumerate() {
-            run.events.progress(done as u64, steps.len() as u64);
-            let timing = self.time(&bench, name, *step)?;
-            if run.is_first() {
-                println!("{name:<14} ok   {:>9.1} µs {:>9.1} µs", timing.microseconds_min, timing.microseconds_median);
-            }
-            primitives.push(timing);
-        }
-        run.events.progress(steps.len() as u64, steps.len() as u64);
-        if !run.is_first() {
-            return Ok(());
-        }
-        let ranks = run.communicator.size();
-        println!("{} primitives ok on {ranks} ranks, {} elements a rank", steps.len(), self.elements);
-        let seconds = begin.elapsed().as_secs_f64();
-        let (elements, repeats) = (self.elements, self.repeats);
-        let summary = Summary { kernel: Self::NAME, ranks, elements, repeats, seconds, primitives };
-        Ok(write_json(&run.folder.join("summary.json"), &summary)?)
-    }
-}
-
-impl Primitives {
-    /// Repeats a step; returns only when it was right on every rank.
-    fn time<'a, C: Communicator>(
-        &self,
-        bench: &Bench<'a, C>,
-        name: &'static str,
-        step: Step<'a, C>,
-    ) -> Result<Timing, PrimitivesError> {
-        let mut times = Vec::with_capacity(self.repeats as usize);
-        for repeat in 0..self.repeats as usize {
-            times.push(step(bench, repeat % bench.communicator.size())?.as_secs_f64() * 1e6);
-        }
-        times.sort_by(f64::total_cmp);
-        let mut slowest = [0.0; 2];
-        bench.communicator.allreduce(Operation::Max, &[times[0], times[times.len() / 2]], &mut slowest);
-        Ok(Timing { name, ok: true, microseconds_min: slowest[0], microseconds_median: slowest[1] })
-    }
+/// The ranks, and how many elements each of them contributes.
+pub struct Bench<'a, C> {
+    /// The ranks.
+    pub communicator: &'a C,
+    /// 8-byte elements a rank.
+    pub elements: usize,
 }
 
 /// The element that `rank` contributes at `position`: below 2^40, so that sums of 2^23 ranks fit.
@@ -171,23 +48,37 @@ fn compare<T: Element>(
     Ok(())
 }
 
+/// The primitives that carry no elements.
+pub fn without_elements<'a, C: Communicator>() -> [(&'static str, Step<'a, C>); 2] {
+    [("barrier", Bench::barrier), ("split", |bench, _| bench.split())]
+}
+
+/// The primitives that carry any number of elements.
+pub fn with_elements<'a, C: Communicator>() -> [(&'static str, Step<'a, C>); 16] {
+    [
+        ("bcast", Bench::bcast),
+        ("scatter", |bench, root| bench.scatter("scatter", root, bench.equal())),
+        ("scatterv", |bench, root| bench.scatter("scatterv", root, bench.unequal())),
+        ("gather", |bench, root| bench.gather("gather", root, bench.equal())),
+        ("gatherv", |bench, root| bench.gather("gatherv", root, bench.unequal())),
+        ("allgather", |bench, _| bench.allgather("allgather", bench.equal())),
+        ("allgatherv", |bench, _| bench.allgather("allgatherv", bench.unequal())),
+        ("reduce sum", Bench::reduce),
+        ("allreduce sum", |bench, _| bench.allreduce("allreduce sum", Operation::Sum)),
+        ("allreduce min", |bench, _| bench.allreduce("allreduce min", Operation::Min)),
+        ("allreduce max", |bench, _| bench.allreduce("allreduce max", Operation::Max)),
+        ("allreduce f64", |bench, _| bench.allreduce_floats()),
+        ("scan sum", |bench, _| bench.scan()),
+        ("ring", |bench, _| bench.ring()),
+        ("ring u16", |bench, _| bench.background::<u16>("ring u16", |value| value as u16)),
+        ("ring f32", |bench, _| bench.background::<f32>("ring f32", |value| (value >> 20) as f32)),
+    ]
+}
+
 impl<'a, C: Communicator> Bench<'a, C> {
-    fn steps() -> [(&'static str, Step<'a, C>); 13] {
-        [
-            ("barrier", Self::barrier),
-            ("bcast", Self::bcast),
-            ("scatter", |bench, root| bench.scatter("scatter", root, bench.equal())),
-            ("scatterv", |bench, root| bench.scatter("scatterv", root, bench.unequal())),
-            ("gather", |bench, root| bench.gather("gather", root, bench.equal())),
-            ("gatherv", |bench, root| bench.gather("gatherv", root, bench.unequal())),
-            ("reduce sum", Self::reduce),
-            ("allreduce sum", |bench, _| bench.allreduce("allreduce sum", Operation::Sum)),
-            ("allreduce min", |bench, _| bench.allreduce("allreduce min", Operation::Min)),
-            ("allreduce max", |bench, _| bench.allreduce("allreduce max", Operation::Max)),
-            ("allreduce f64", |bench, _| bench.allreduce_floats()),
-            ("scan sum", |bench, _| bench.scan()),
-            ("ring", |bench, _| bench.ring()),
-        ]
+    /// Steps on the ranks of `communicator`, each with so many elements.
+    pub fn new(communicator: &'a C, elements: usize) -> Self {
+        Self { communicator, elements }
     }
 
     fn rank(&self) -> usize {
@@ -274,6 +165,18 @@ impl<'a, C: Communicator> Bench<'a, C> {
         Ok(time)
     }
 
+    fn allgather(&self, name: &'static str, counts: Vec<usize>) -> Result<Duration, PrimitivesError> {
+        let rank = self.rank();
+        let part = values(rank, counts[rank]);
+        let mut data = vec![0; counts.iter().sum()];
+        let time = self.timed(|communicator| communicator.allgather(&part, &counts, &mut data));
+        for (source, range) in spans(&counts).enumerate() {
+            let start = range.start;
+            compare(name, 0, &data[range], |position| value(source, position)).map_err(|error| shifted(error, start))?;
+        }
+        Ok(time)
+    }
+
     fn reduce(&self, root: usize) -> Result<Duration, PrimitivesError> {
         let own = values(self.rank(), self.elements);
         let mut sums = if self.rank() == root { vec![0; self.elements] } else { Vec::new() };
@@ -317,6 +220,44 @@ impl<'a, C: Communicator> Bench<'a, C> {
         compare("ring", 0, &incoming, |position| value(right, position))?;
         Ok(time)
     }
+
+    /// The same in the background, two at once, while a message goes the other way.
+    fn background<T: Element>(&self, name: &'static str, element: fn(u64) -> T) -> Result<Duration, PrimitivesError> {
+        let (left, right) = ((self.rank() + self.size() - 1) % self.size(), (self.rank() + 1) % self.size());
+        let part = |rank: usize, turn: usize| (0..self.elements).map(move |position| element(value(rank + turn, position)));
+        let [first, second] = [0, 1].map(|turn| part(self.rank(), turn).collect::<Vec<T>>());
+        let (mut incoming, mut other) = ([Vec::new(), Vec::new()], [0]);
+        let empty = || vec![T::default(); self.elements];
+        let time = self.timed(|communicator| {
+            let mut first = communicator.start_exchange(left, first, right, empty());
+            let second = communicator.start_exchange(left, second, right, empty());
+            communicator.exchange(right, &[self.rank() as u64], left, &mut other);
+            while !first.poll() {
+                std::hint::spin_loop();
+            }
+            incoming = [first.finish().1, second.finish().1];
+        });
+        compare(name, 0, &other, |_| left as u64)?;
+        for (turn, incoming) in incoming.iter().enumerate() {
+            let expected: Vec<T> = part(right, turn).collect();
+            compare(name, turn, incoming, |position| expected[position])?;
+        }
+        Ok(time)
+    }
+
+    /// Odd and even ranks apart, each in reversed order.
+    fn split(&self) -> Result<Duration, PrimitivesError> {
+        let mut members = Vec::new();
+        let time = self.timed(|communicator| {
+            let group = communicator.split(self.rank() % 2, self.size() - self.rank());
+            members = group.allgather_one(self.rank() as u64);
+        });
+        let expected: Vec<u64> =
+            (0..self.size()).rev().filter(|rank| rank % 2 == self.rank() % 2).map(|rank| rank as u64).collect();
+        compare("split", 0, &[members.len() as u64], |_| expected.len() as u64)?;
+        compare("split", 0, &members, |position| expected[position])?;
+        Ok(time)
+    }
 }
 
 /// The same mismatch, seen from the start of the whole array.
@@ -328,7 +269,3 @@ fn shifted(error: PrimitivesError, start: usize) -> PrimitivesError {
         other => other,
     }
 }
-
-#[cfg(test)]
-#[path = "primitives_tests.rs"]
-mod tests;
