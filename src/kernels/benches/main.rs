@@ -5,6 +5,7 @@
 //! environment with the peers, data sets) is made under `target/bench` when it is first asked for.
 
 mod kit;
+mod netpipe;
 mod pi;
 
 use std::process::ExitCode;
@@ -14,7 +15,10 @@ use kit::table::Row;
 /// A subject's name, what it compares, and how.
 type Subject = (&'static str, &'static str, fn() -> Result<Vec<Row>, kit::Failure>);
 
-const SUBJECTS: [Subject; 1] = [("pi", "random points a second against NumPy", pi::rows)];
+const SUBJECTS: &[Subject] = &[
+    ("pi", "random points a second against NumPy", pi::rows),
+    ("netpipe", "messages between two ranks against NetPIPE in C", netpipe::rows),
+];
 
 fn main() -> ExitCode {
     // Cargo adds --bench.
@@ -26,7 +30,7 @@ fn main() -> ExitCode {
     }
     let mut rows = Vec::new();
     let mut failed = false;
-    for (subject, what, measure) in SUBJECTS {
+    for (subject, what, measure) in SUBJECTS.iter().copied() {
         if !arguments.is_empty() && !arguments.iter().any(|name| name == subject) {
             continue;
         }
