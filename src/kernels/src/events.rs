@@ -112,6 +112,14 @@ impl Events {
         }
     }
 
+    /// Says something on stderr that is no failure, but worth knowing.
+    pub fn note(&self, text: &str) {
+        match &self.destination {
+            Destination::Silent => {}
+            Destination::File(_) | Destination::Lines => say(&format!("{}: {text}\n", self.kernel)),
+        }
+    }
+
     /// The phases so far with their seconds on this rank, in order; the running one counts until now.
     pub fn timings(&self) -> Timings {
         let ends = self.phases.iter().skip(1).map(|(_, begin)| *begin).chain([Instant::now()]);

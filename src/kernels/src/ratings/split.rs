@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::Ratings;
-use super::load::{Input, load};
+use super::load::{Input, load_pairs};
 use super::read::ReadError;
 use super::store::Store;
 use crate::communicator::Communicator;
@@ -123,7 +123,7 @@ pub fn split<C: Communicator>(run: &mut Run<'_, C>, all: Store, holdout: &Holdou
         (None, None) => Ok((all, HeldOut::default())),
         (None, Some(fold)) => Ok(by_fold(&all, fold, holdout.fold_seed)),
         (Some(path), _) => {
-            let named = load(run, &Input::new(path))?;
+            let named = load_pairs(run, &Input::new(path))?;
             by_file(&all, &named, path)
         }
     }
