@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::communicator::Solo;
+use crate::events::Events;
+use crate::knn::Search;
+use crate::knn::similarity::Similarity;
 use crate::ratings::Ratings;
 use crate::ratings::read::read;
+use crate::simd::Simd;
 
 fn shape(movies: u32, users: u32, ratings: u64) -> Shape {
     Shape { movies, users, ratings, seed: 42, half_stars: false }
@@ -44,12 +48,10 @@ fn popularity_and_activity_are_as_uneven_as_netflix_was() {
 #[test]
 fn movies_correlate_with_each_other() {
     let set = set(&shape(60, 2000, 40_000));
-    let mut events = crate::events::Events::silent("knn");
-    let set = crate::ratings::Store::from(set);
-    let layout = crate::knn::block::Layout::bcast(&Solo, &set);
-    let own = layout.scatter(&Solo, &set);
-    let (kept, _) = crate::knn::ring::correlate(&Solo, &layout, own, 5, 50, &mut events);
-    let nearest = kept.gathered(&Solo, &layout, set.movie_ids(), 5).unwrap();
+    let (simd, similarity, widths) = (Simd::widest(), Similarity::Pearson, crate::knn::WIDTHS);
+    let search = Search { simd, similarity, neighbours: 5, min_support: 50, widths };
+    let (nearest, ..) = search.run(&Solo, &set.into(), &mut Events::silent("knn")).unwrap();
+    let nearest = nearest.unwrap();
     let strong = nearest.similarities.column(0).iter().filter(|similarity| **similarity > 0.35).count();
     assert!(strong > 40, "only {strong} of 60 movies have a close neighbour: {}", nearest.similarities.column(0));
 }

@@ -22,7 +22,7 @@ fn ratings(rows: &[Row]) -> Store {
 }
 
 /// The definition, word for word, in stars and floating point over maps.
-fn brute_force(rows: &[Row], neighbours: usize, min_support: usize) -> Found {
+fn brute_force(rows: &[Row], measure: Similarity, neighbours: usize, min_support: usize) -> Found {
     let mut movies: HashMap<u32, HashMap<u32, f64>> = HashMap::new();
     for (movie, user, stars) in rows {
         movies.entry(*movie).or_default().insert(*user, f64::from(*stars) / 2.0);
@@ -36,8 +36,13 @@ fn brute_force(rows: &[Row], neighbours: usize, min_support: usize) -> Found {
         let n = common.len() as f64;
         let (x, y) = (sum(|pair| pair.0), sum(|pair| pair.1));
         let (xx, yy, xy) = (sum(|pair| pair.0 * pair.0), sum(|pair| pair.1 * pair.1), sum(|pair| pair.0 * pair.1));
-        let root = ((n * xx - x * x) * (n * yy - y * y)).sqrt();
-        let r = if root == 0.0 { 0.0 } else { (n * xy - x * y) / root };
+        let r = match measure {
+            Similarity::Pearson => (n * xy - x * y) / ((n * xx - x * x) * (n * yy - y * y)).sqrt(),
+            Similarity::Cosine => xy / (xx * yy).sqrt(),
+            Similarity::Msd => 1.0 / (sum(|pair| (pair.0 - pair.1).powi(2)) / n + 1.0),
+            Similarity::PearsonBaseline => unreachable!("has a test of its own"),
+        };
+        let r = if r.is_nan() { 0.0 } else { r };
         (common.len() >= min_support).then_some(r)
     };
     let nearest = |movie: u32| {
@@ -50,19 +55,14 @@ fn brute_force(rows: &[Row], neighbours: usize, min_support: usize) -> Found {
     ids.iter().map(|movie| (*movie, nearest(*movie))).collect()
 }
 
-/// What the kernel's parts find on some ranks, without files.
-fn parallel(set: &Store, ranks: usize, piece_bytes: usize, neighbours: u32, min_support: u32) -> (Found, Counts) {
+/// What the kernel finds on some ranks, without files.
+fn parallel(set: &Store, ranks: usize, piece_bytes: usize, search: Search) -> (Found, Counts) {
     let mut answers = Threads::run_in_pieces(ranks, piece_bytes, |communicator| {
-        let mine = if communicator.rank() == 0 { set.clone() } else { Ratings::default().into() };
-        let layout = Layout::bcast(communicator, &mine);
-        let own = layout.scatter(communicator, &mine);
-        let mut events = crate::events::Events::silent("knn");
-        let (kept, counts) = ring::correlate(communicator, &layout, own, neighbours, min_support, &mut events);
-        let counts = counts.reduced(communicator);
-        (kept.gathered(communicator, &layout, mine.movie_ids(), neighbours as usize), counts)
+        search.run(communicator, set, &mut Events::silent("knn")).unwrap()
     });
     assert!(answers[1..].iter().all(|answer| answer.0.is_none()));
-    let (found, counts) = answers.swap_remove(0);
+    let (found, counts, seconds) = answers.swap_remove(0);
+    assert_eq!(seconds.len(), ranks);
     let found = found.unwrap();
     let row = |row: usize| {
         let pairs = found.ids.row(row).to_vec().into_iter().zip(found.similarities.row(row).to_vec());
@@ -73,17 +73,30 @@ fn parallel(set: &Store, ranks: usize, piece_bytes: usize, neighbours: u32, min_
     (set.movie_ids().iter().enumerate().map(|(index, id)| (*id, row(index))).collect(), counts)
 }
 
-fn check(rows: &[Row], neighbours: u32, min_support: u32) {
+/// Records without planes, as measured, and with nothing but planes.
+const LAYOUTS: [Widths; 3] = [Widths { most: 0, ..WIDTHS }, WIDTHS, Widths { block: 0.0, ..WIDTHS }];
+
+fn check(rows: &[Row], similarity: Similarity, neighbours: u32, min_support: u32) {
     let set = ratings(rows);
-    let expected = brute_force(rows, neighbours as usize, min_support as usize);
+    let expected = brute_force(rows, similarity, neighbours as usize, min_support as usize);
     let movies = set.movies() as u64;
     let mut first = None;
-    for (ranks, piece_bytes) in [(1, usize::MAX), (2, 40), (3, usize::MAX), (4, 24), (5, usize::MAX), (6, usize::MAX)] {
-        let (found, counts) = parallel(&set, ranks, piece_bytes, neighbours, min_support);
-        assert_eq!(found, expected, "on {ranks} ranks");
-        assert_eq!(counts.pairs, movies * movies.saturating_sub(1) / 2, "on {ranks} ranks");
-        assert_eq!(*first.get_or_insert(counts), counts, "on {ranks} ranks");
+    for simd in Simd::available() {
+        for (at, (ranks, piece_bytes)) in
+            [(1, usize::MAX), (2, 40), (3, usize::MAX), (4, 24), (5, usize::MAX), (7, usize::MAX)].into_iter().enumerate()
+        {
+            let search = Search { simd, similarity, neighbours, min_support, widths: LAYOUTS[at % LAYOUTS.len()] };
+            let (found, counts) = parallel(&set, ranks, piece_bytes, search);
+            assert_eq!(found, expected, "on {ranks} ranks, {simd}");
+            assert_eq!(counts.pairs, movies * movies.saturating_sub(1) / 2, "on {ranks} ranks, {simd}");
+            assert_eq!(*first.get_or_insert(counts), counts, "on {ranks} ranks, {simd}");
+        }
     }
+}
+
+/// Every exact similarity.
+fn exact() -> impl Strategy<Value = Similarity> {
+    prop_oneof![Just(Similarity::Pearson), Just(Similarity::Cosine), Just(Similarity::Msd)]
 }
 
 /// Up to 12 movies and 15 users with ids far apart, whole or half stars, any density.
@@ -106,25 +119,28 @@ proptest! {
         mut rows in random_rows(),
         neighbours in 1u32..8,
         min_support in 1u32..5,
+        similarity in exact(),
     ) {
         rows.sort();
         rows.dedup_by_key(|row| (row.0, row.1));
-        check(&rows, neighbours, min_support);
+        check(&rows, similarity, neighbours, min_support);
     }
 }
 
 #[test]
 fn no_ratings_one_user_and_one_movie_are_no_errors() {
-    check(&[], 3, 1);
-    check(&[(7, 1, 4)], 3, 1);
-    check(&[(7, 1, 4), (9, 1, 6), (3, 1, 8)], 3, 1);
-    check(&[(7, 1, 4), (7, 2, 6), (7, 3, 8)], 3, 1);
+    check(&[], Similarity::Pearson, 3, 1);
+    check(&[(7, 1, 4)], Similarity::Pearson, 3, 1);
+    check(&[(7, 1, 4), (9, 1, 6), (3, 1, 8)], Similarity::Pearson, 3, 1);
+    check(&[(7, 1, 4), (7, 2, 6), (7, 3, 8)], Similarity::Pearson, 3, 1);
 }
 
 #[test]
 fn ties_go_to_the_smaller_id() {
     let rows: Vec<Row> = (0..6).flat_map(|movie| [(10 - movie, 1, 2), (10 - movie, 2, 8)]).collect();
-    let (found, _) = parallel(&ratings(&rows), 3, usize::MAX, 2, 2);
+    let (simd, similarity) = (Simd::widest(), Similarity::Pearson);
+    let search = Search { simd, similarity, neighbours: 2, min_support: 2, widths: WIDTHS };
+    let (found, _) = parallel(&ratings(&rows), 3, usize::MAX, search);
     let of_seven = found.iter().find(|(movie, _)| *movie == 7).unwrap();
     assert_eq!(of_seven.1, [(5, 1f64.to_bits()), (6, 1f64.to_bits())]);
 }
@@ -134,7 +150,7 @@ fn a_generated_set_has_the_neighbours_of_brute_force() {
     let shape = Shape { movies: 60, users: 200, ratings: 3000, seed: 5, half_stars: true };
     let set = generate(&shape, |_, _| {}).rows;
     let rows: Vec<Row> = (0..set.len()).map(|at| (set.movies[at], set.users[at], set.stars[at])).collect();
-    check(&rows, 10, 3);
+    check(&rows, Similarity::Pearson, 10, 3);
 }
 
 #[test]
@@ -149,7 +165,7 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     std::fs::write(&path, text).unwrap();
     let outputs = |ranks: usize| {
         let folder = tempfile::tempdir().unwrap();
-        let knn = Knn { input: Input::new(&path), neighbours: 30, min_support: 2 };
+        let knn = Knn { input: Input::new(&path), similarity: Similarity::Pearson, neighbours: 30, min_support: 2 };
         Threads::run(ranks, |communicator| knn.run(&mut Run::silent(communicator, folder.path())).unwrap());
         let summary = std::fs::read(folder.path().join("summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
@@ -169,7 +185,8 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
 #[test]
 fn an_input_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let knn = Knn { input: Input::new(folder.path().join("nothing")), neighbours: 1, min_support: 1 };
+    let knn =
+        Knn { input: Input::new(folder.path().join("nothing")), similarity: Similarity::Pearson, neighbours: 1, min_support: 1 };
     let error = knn.run(&mut Run::silent(&crate::communicator::Solo, folder.path())).unwrap_err();
     let line = crate::startup::one_line(&error);
     assert!(line.contains("nothing could not be read: No such file"), "{line}");
