@@ -12,22 +12,21 @@ use crate::kit::{Failure, Samples, alternate, io_failure, mpirun, output, scratc
 const OURS: Option<&str> = option_env!("CARGO_BIN_EXE_netpipe");
 /// The program of Debian's netpipe-openmpi.
 const PEER: &str = "NPopenmpi";
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 
-/// What is compared: a name, the sizes of a run, and the size in bytes that counts.
-const CASES: [(&str, u64, u64, u64); 3] =
-    [("netpipe, 1 B", 1, 3, 1), ("netpipe, 64 B", 64, 64, 64), ("netpipe, 2 MB", 1 << 21, 1 << 21, 1 << 21)];
+/// What is compared: a name, and the size in bytes.
+const CASES: [(&str, u64); 3] = [("netpipe, 1 B", 1), ("netpipe, 64 B", 64), ("netpipe, 2 MB", 1 << 21)];
 
 pub fn rows() -> Result<Vec<Row>, Failure> {
     if output(Command::new("which").arg(PEER)).is_err() {
         return Err(Failure::Other(format!("{PEER} is missing: make bench installs netpipe-openmpi")));
     }
-    CASES.into_iter().map(|(what, from, to, bytes)| row(what, from, to, bytes)).collect()
+    CASES.into_iter().map(|(what, bytes)| row(what, bytes)).collect()
 }
 
-fn row(what: &str, from: u64, to: u64, bytes: u64) -> Result<Row, Failure> {
+fn row(what: &str, bytes: u64) -> Result<Row, Failure> {
     let (own, other) = (scratch("netpipe")?, scratch("netpipe-c")?);
-    let (ours, peers) = alternate(ROUNDS, || ours(&own, from, to, bytes), || peer(&other, from, to, bytes))?;
+    let (ours, peers) = alternate(ROUNDS, || ours(&own, bytes), || peer(&other, bytes))?;
     let overhead = (ours.min() / peers.min() - 1.0) * 100.0;
     let microseconds = |samples: &Samples| Quantity { value: samples.min() * 1e6, unit: "µs" };
     let rate = |samples: &Samples| bytes as f64 / samples.min() / 1e9;
@@ -42,18 +41,18 @@ fn row(what: &str, from: u64, to: u64, bytes: u64) -> Result<Row, Failure> {
 }
 
 /// Seconds one way of our fastest trial.
-fn ours(folder: &Path, from: u64, to: u64, bytes: u64) -> Result<f64, Failure> {
-    let (from, to) = (from.to_string(), to.to_string());
-    let arguments = ["--patterns", "two", "--perturbation", "0", "--milliseconds", "350", "--from", &from, "--to", &to];
+fn ours(folder: &Path, bytes: u64) -> Result<f64, Failure> {
+    let size = bytes.to_string();
+    let arguments = ["--patterns", "two", "--perturbation", "0", "--milliseconds", "350", "--from", &size, "--to", &size];
     output(&mut mpirun(2, OURS, &arguments, folder)?)?;
     summary(folder)?;
     column(&folder.join("netpipe.csv"), b',', 3, 5, bytes)
 }
 
 /// Seconds one way of the fastest trial of NetPIPE in C.
-fn peer(folder: &Path, from: u64, to: u64, bytes: u64) -> Result<f64, Failure> {
-    let (from, to) = (from.to_string(), to.to_string());
-    let arguments = ["-l", &from, "-u", &to, "-p", "0", "-o", "np.out"];
+fn peer(folder: &Path, bytes: u64) -> Result<f64, Failure> {
+    let size = bytes.to_string();
+    let arguments = ["-l", &size, "-u", &size, "-p", "0", "-o", "np.out"];
     output(&mut mpirun(2, Some(PEER), &arguments, folder)?)?;
     column(&folder.join("np.out"), b' ', 0, 2, bytes)
 }

@@ -90,7 +90,7 @@ pub fn write(folder: &Path, lines: &[Line]) -> Result<(), PiError> {
     let ideal = lines.iter().map(|line| (line.ranks as f64, line.ranks as f64)).collect();
     let chart = Chart {
         title: "Monte Carlo pi: speed-up over one rank".into(),
-        x: Axis::linear("ranks"),
+        x: Axis::count("ranks"),
         y: Axis::linear("speed-up"),
         series: vec![Series::line("measured", measured), Series::reference("ideal", ideal)],
     };

@@ -54,6 +54,7 @@ fn attempt<B: DrawingBackend>(
         .bold_line_style(GRID.stroke_width(finer))
         .light_line_style(WHITE.mix(0.0))
         .axis_style(AXIS.stroke_width(finer))
+        .set_all_tick_mark_size(size(5))
         .x_labels(10)
         .y_labels(9)
         .label_style(("sans-serif", size(13)).into_font())
@@ -65,10 +66,15 @@ fn attempt<B: DrawingBackend>(
         let colour = COLOURS[position % COLOURS.len()];
         let stroke = if series.dashed { AXIS.stroke_width(size(1)) } else { colour.stroke_width(size(2)) };
         let points = series.points.iter().copied();
-        let drawn = if series.dashed {
-            canvas.draw_series(DashedLineSeries::new(points, size(6), size(5), stroke))?
-        } else {
-            canvas.draw_series(LineSeries::new(points, stroke))?
+        let drawn = match series.dashed {
+            true => canvas.draw_series(DashedLineSeries::new(points, size(6), size(5), stroke))?,
+            // The library fills the outline of a thick line column by column, and loses steep pieces of long ones: in pixels,
+            // each piece is a line of its own, with a disc where two meet.
+            false if finer > 1 => {
+                canvas.draw_series(series.points.iter().map(|point| Circle::new(*point, finer, stroke.filled())))?;
+                canvas.draw_series(series.points.windows(2).map(|piece| PathElement::new(piece.to_vec(), stroke)))?
+            }
+            false => canvas.draw_series(LineSeries::new(points, stroke))?,
         };
         let length = size(20) as i32;
         drawn.label(&series.name).legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], stroke));

@@ -20,6 +20,8 @@ pub use scale::Kind;
 const SIZE: (u32, u32) = (860, 540);
 /// How many times finer the PNG is.
 const FINER: u32 = 2;
+/// How many times finer still it is drawn, to be averaged: the library draws pixels that are on or off.
+const SMOOTH: u32 = 2;
 
 /// A chart that could not be drawn or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,11 @@ impl Axis {
     /// Equal steps for equal differences.
     pub fn linear(label: impl Into<String>) -> Self {
         Self { label: label.into(), kind: Kind::Linear }
+    }
+
+    /// Equal steps for equal differences of whole numbers, such as ranks and epochs.
+    pub fn count(label: impl Into<String>) -> Self {
+        Self { label: label.into(), kind: Kind::Count }
     }
 
     /// Equal steps for equal factors, with a mark at powers of 10.
@@ -106,11 +113,25 @@ pub fn lines(folder: &Path, name: &str, chart: &Chart) -> Result<(), PlotError> 
     draw::draw(SVGBackend::with_string(&mut svg, SIZE), chart, 1).map_err(failed)?;
     write_atomically(&folder.join(format!("{name}.svg")), |writer| writer.write_all(svg.as_bytes()))?;
 
-    let (width, height) = (SIZE.0 * FINER, SIZE.1 * FINER);
+    let (width, height) = (SIZE.0 * FINER * SMOOTH, SIZE.1 * FINER * SMOOTH);
     let mut pixels = vec![0; width as usize * height as usize * 3];
-    draw::draw(BitMapBackend::with_buffer(&mut pixels, (width, height)), chart, FINER).map_err(failed)?;
-    let image = encode(&pixels, width, height).map_err(|error| failed(error.to_string()))?;
+    draw::draw(BitMapBackend::with_buffer(&mut pixels, (width, height)), chart, FINER * SMOOTH).map_err(failed)?;
+    let pixels = smooth(&pixels, width as usize);
+    let image = encode(&pixels, width / SMOOTH, height / SMOOTH).map_err(|error| failed(error.to_string()))?;
     Ok(write_atomically(&folder.join(format!("{name}.png")), |writer| writer.write_all(&image))?)
+}
+
+/// Each square of pixels as one, of their mean colour.
+fn smooth(pixels: &[u8], width: usize) -> Vec<u8> {
+    let side = SMOOTH as usize;
+    let row = width * 3;
+    let mean = |rows: &[u8], first: usize| {
+        let square = (0..side).flat_map(|down| (0..side).map(move |right| down * row + first + right * 3));
+        let sum: usize = square.map(|place| usize::from(rows[place])).sum();
+        (sum / (side * side)) as u8
+    };
+    let columns = || (0..width / side).flat_map(|column| (0..3).map(move |colour| column * side * 3 + colour));
+    pixels.chunks_exact(row * side).flat_map(|rows| columns().map(move |first| mean(rows, first))).collect()
 }
 
 /// A PNG of 8-bit red, green and blue.

@@ -9,6 +9,8 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 pub enum Kind {
     /// By differences.
     Linear,
+    /// By differences, marked at whole numbers.
+    Count,
     /// By factors, marked at powers of 10.
     Decimal,
     /// By factors, marked at powers of 2 bytes.
@@ -18,13 +20,13 @@ pub enum Kind {
 impl Kind {
     /// Whether a value can be shown at all.
     pub fn shows(self, value: f64) -> bool {
-        value.is_finite() && (self == Kind::Linear || value > 0.0)
+        value.is_finite() && (matches!(self, Kind::Linear | Kind::Count) || value > 0.0)
     }
 
     /// The value's place before it is stretched to the axis.
     fn place(self, value: f64) -> f64 {
         match self {
-            Kind::Linear => value,
+            Kind::Linear | Kind::Count => value,
             Kind::Decimal => value.log10(),
             Kind::Binary => value.log2(),
         }
@@ -51,6 +53,7 @@ impl Scale {
                 let low = if low >= 0.0 && low < 0.4 * high { 0.0 } else { low - margin };
                 Self { kind, low, high: high + margin }
             }
+            Kind::Count => Self { kind, low: low - (high - low) * 0.04 - 0.2, high: high + (high - low) * 0.04 + 0.2 },
             Kind::Decimal | Kind::Binary => {
                 let margin = if high > low { (high / low).powf(0.03) } else { 2.0 };
                 Self { kind, low: low / margin, high: high * margin }
@@ -77,6 +80,7 @@ impl Scale {
         let rough = (self.high - self.low) / most.max(1) as f64;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|part| part * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
+        let step = if self.kind == Kind::Count { step.max(1.0) } else { step };
         let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
         (first..=last).map(|multiple| multiple as f64 * step).collect()
     }
@@ -94,7 +98,7 @@ impl Ranged for Scale {
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
         match self.kind {
-            Kind::Linear => self.multiples(hint.bold_points()),
+            Kind::Linear | Kind::Count => self.multiples(hint.bold_points()),
             Kind::Decimal | Kind::Binary => self.powers(hint.bold_points()),
         }
     }
@@ -145,6 +149,8 @@ mod tests {
     fn marks_are_round_numbers_in_the_axis_own_steps() {
         assert_eq!(marks(Kind::Linear, 1.0, 4.0, 5), ["0", "1", "2", "3", "4"]);
         assert_eq!(marks(Kind::Linear, 0.852, 0.897, 6), ["0.86", "0.87", "0.88", "0.89"]);
+        assert_eq!(marks(Kind::Count, 1.0, 4.0, 20), ["1", "2", "3", "4"]);
+        assert_eq!(marks(Kind::Count, 1.0, 60.0, 8), ["0", "10", "20", "30", "40", "50", "60"]);
         assert_eq!(marks(Kind::Decimal, 0.2, 900.0, 9), ["1", "10", "100", "1000"]);
         assert_eq!(marks(Kind::Decimal, 3.0, 40.0, 9), ["5", "10", "20"]);
         assert_eq!(
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn one_value_or_none_still_makes_an_axis() {
-        for kind in [Kind::Linear, Kind::Decimal, Kind::Binary] {
+        for kind in [Kind::Linear, Kind::Count, Kind::Decimal, Kind::Binary] {
             for values in [vec![], vec![0.7], vec![5.0, 5.0]] {
                 let scale = Scale::spanning(kind, values.into_iter());
                 assert!(scale.low < scale.high, "{scale:?}");
