@@ -3,10 +3,12 @@
 use super::*;
 use crate::communicator::Solo;
 use crate::events::Events;
-use crate::knn::Search;
+use crate::knn::predict::Prediction;
+use crate::knn::search::{Search, WIDTHS};
 use crate::knn::similarity::Similarity;
 use crate::ratings::Ratings;
 use crate::ratings::read::read;
+use crate::ratings::split::HeldOut;
 use crate::simd::Simd;
 
 fn shape(movies: u32, users: u32, ratings: u64) -> Shape {
@@ -48,10 +50,10 @@ fn popularity_and_activity_are_as_uneven_as_netflix_was() {
 #[test]
 fn movies_correlate_with_each_other() {
     let set = set(&shape(60, 2000, 40_000));
-    let (simd, similarity, widths) = (Simd::widest(), Similarity::Pearson, crate::knn::WIDTHS);
-    let search = Search { simd, similarity, neighbours: 5, min_support: 50, widths };
-    let (nearest, ..) = search.run(&Solo, &set.into(), &mut Events::silent("knn")).unwrap();
-    let nearest = nearest.unwrap();
+    let (simd, similarity, predict, widths) = (Simd::widest(), Similarity::Pearson, Prediction::Means, WIDTHS);
+    let search = Search { simd, similarity, neighbours: 5, min_support: 50, predict, widths };
+    let outcome = search.run(&Solo, &set.into(), &HeldOut::default(), &mut Events::silent("knn")).unwrap();
+    let nearest = outcome.neighbours.unwrap();
     let strong = nearest.similarities.column(0).iter().filter(|similarity| **similarity > 0.35).count();
     assert!(strong > 40, "only {strong} of 60 movies have a close neighbour: {}", nearest.similarities.column(0));
 }

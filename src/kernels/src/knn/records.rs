@@ -125,18 +125,27 @@ impl Records {
         self.lines.at(start).cast()
     }
 
-    /// Calls `each` with column and level of all that a user rated, by ascending column.
+    /// Whether a user has no ratings.
+    pub fn is_empty(&self, user: usize) -> bool {
+        // SAFETY: every list has an end mark at least.
+        self.widths[user] == 0 && unsafe { *self.list(user) } == END
+    }
+
+    /// Calls `each` with column and level of all that a user rated, in no particular order.
     pub fn each(&self, user: usize, mut each: impl FnMut(u32, u8)) {
         let planes = self.scale.planes();
         let start = self.starts[user] as usize;
         for block in 0..usize::from(self.widths[user]) {
-            let lines = &self.lines.as_slice()[start + block * planes..][..planes];
-            for group in 0..8 {
-                for byte in 0..64 {
-                    let code = lines.iter().enumerate().map(|(plane, line)| (line.0[byte] >> group & 1) << plane).sum();
-                    if code != 0 {
-                        each((block * COLUMNS + group * 64 + byte) as u32, self.scale.level(code));
-                    }
+            let lines = &self.lines.words()[8 * (start + block * planes)..][..8 * planes];
+            for word in 0..8 {
+                let mut rated = (0..planes).fold(0, |rated, plane| rated | lines[8 * plane + word]);
+                while rated != 0 {
+                    let bit = rated.trailing_zeros() as usize;
+                    rated &= rated - 1;
+                    let code = (0..planes).fold(0, |code, plane| code | (lines[8 * plane + word] >> bit & 1) << plane);
+                    // Bytes are columns, and bits of a byte are 64 columns apart.
+                    let column = block * COLUMNS + bit % 8 * 64 + 8 * word + bit / 8;
+                    each(column as u32, self.scale.level(code as u8));
                 }
             }
         }
@@ -310,6 +319,7 @@ mod tests {
                     let mut found = vec![Vec::new(); store.users()];
                     for (user, found) in found.iter_mut().enumerate() {
                         records.each(user, |column, level| found.push((column, level)));
+                        found.sort_unstable();
                     }
                     found
                 });

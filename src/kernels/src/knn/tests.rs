@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::records::Widths;
+use super::search::{Counts, Outcome};
 use super::*;
-use crate::communicator::Threads;
+use crate::communicator::{Solo, Threads};
 use crate::datagen::generate::{Shape, generate};
+use crate::events::Events;
 use crate::ratings::{Ratings, Rows};
 
 /// Movie, user and half stars.
@@ -58,12 +61,12 @@ fn brute_force(rows: &[Row], measure: Similarity, neighbours: usize, min_support
 /// What the kernel finds on some ranks, without files.
 fn parallel(set: &Store, ranks: usize, piece_bytes: usize, search: Search) -> (Found, Counts) {
     let mut answers = Threads::run_in_pieces(ranks, piece_bytes, |communicator| {
-        search.run(communicator, set, &mut Events::silent("knn")).unwrap()
+        search.run(communicator, set, &HeldOut::default(), &mut Events::silent("knn")).unwrap()
     });
-    assert!(answers[1..].iter().all(|answer| answer.0.is_none()));
-    let (found, counts, seconds) = answers.swap_remove(0);
-    assert_eq!(seconds.len(), ranks);
-    let found = found.unwrap();
+    assert!(answers[1..].iter().all(|answer| answer.neighbours.is_none()));
+    let Outcome { neighbours, counts, rows_by_rank, .. } = answers.swap_remove(0);
+    assert_eq!(rows_by_rank.len(), ranks);
+    let found = neighbours.unwrap();
     let row = |row: usize| {
         let pairs = found.ids.row(row).to_vec().into_iter().zip(found.similarities.row(row).to_vec());
         let (known, unknown): (Vec<_>, Vec<_>) = pairs.partition(|(id, _)| *id >= 0);
@@ -85,13 +88,26 @@ fn check(rows: &[Row], similarity: Similarity, neighbours: u32, min_support: u32
         for (at, (ranks, piece_bytes)) in
             [(1, usize::MAX), (2, 40), (3, usize::MAX), (4, 24), (5, usize::MAX), (7, usize::MAX)].into_iter().enumerate()
         {
-            let search = Search { simd, similarity, neighbours, min_support, widths: LAYOUTS[at % LAYOUTS.len()] };
+            let search = Search {
+                simd,
+                similarity,
+                neighbours,
+                min_support,
+                predict: Prediction::Means,
+                widths: LAYOUTS[at % LAYOUTS.len()],
+            };
             let (found, counts) = parallel(&set, ranks, piece_bytes, search);
             assert_eq!(found, expected, "on {ranks} ranks, {simd}");
             assert_eq!(counts.pairs, movies * movies.saturating_sub(1) / 2, "on {ranks} ranks, {simd}");
             assert_eq!(*first.get_or_insert(counts), counts, "on {ranks} ranks, {simd}");
         }
     }
+}
+
+/// Arguments as they are if none are given.
+fn arguments(input: Input) -> Knn {
+    let (similarity, predict) = (Similarity::Pearson, Prediction::Means);
+    Knn { input, similarity, neighbours: 40, min_support: 1, holdout: Holdout::default(), predict }
 }
 
 /// Every exact similarity.
@@ -139,7 +155,7 @@ fn no_ratings_one_user_and_one_movie_are_no_errors() {
 fn ties_go_to_the_smaller_id() {
     let rows: Vec<Row> = (0..6).flat_map(|movie| [(10 - movie, 1, 2), (10 - movie, 2, 8)]).collect();
     let (simd, similarity) = (Simd::widest(), Similarity::Pearson);
-    let search = Search { simd, similarity, neighbours: 2, min_support: 2, widths: WIDTHS };
+    let search = Search { simd, similarity, neighbours: 2, min_support: 2, predict: Prediction::Means, widths: WIDTHS };
     let (found, _) = parallel(&ratings(&rows), 3, usize::MAX, search);
     let of_seven = found.iter().find(|(movie, _)| *movie == 7).unwrap();
     assert_eq!(of_seven.1, [(5, 1f64.to_bits()), (6, 1f64.to_bits())]);
@@ -165,7 +181,7 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     std::fs::write(&path, text).unwrap();
     let outputs = |ranks: usize| {
         let folder = tempfile::tempdir().unwrap();
-        let knn = Knn { input: Input::new(&path), similarity: Similarity::Pearson, neighbours: 30, min_support: 2 };
+        let knn = Knn { neighbours: 30, min_support: 2, ..arguments(Input::new(&path)) };
         Threads::run(ranks, |communicator| knn.run(&mut Run::silent(communicator, folder.path())).unwrap());
         let summary = std::fs::read(folder.path().join("summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
@@ -185,9 +201,8 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
 #[test]
 fn an_input_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let knn =
-        Knn { input: Input::new(folder.path().join("nothing")), similarity: Similarity::Pearson, neighbours: 1, min_support: 1 };
-    let error = knn.run(&mut Run::silent(&crate::communicator::Solo, folder.path())).unwrap_err();
+    let knn = Knn { neighbours: 1, min_support: 1, ..arguments(Input::new(folder.path().join("nothing"))) };
+    let error = knn.run(&mut Run::silent(&Solo, folder.path())).unwrap_err();
     let line = crate::startup::one_line(&error);
     assert!(line.contains("nothing could not be read: No such file"), "{line}");
 }
