@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check_sweep;
 use super::job::JobManifest;
 use super::written::WrittenInput;
 use crate::yaml::{Node, Problem, Value};
@@ -10,10 +11,11 @@ use crate::yaml::{Node, Problem, Value};
 pub(super) fn check_tree(tree: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     command(tree, &mut problems);
-    options(tree, &mut problems);
+    options(tree.get("args"), &mut problems);
+    check_sweep::check_tree(tree, &mut problems);
     for step in tree.get("prepare").map(Node::items).unwrap_or_default() {
         command(step, &mut problems);
-        options(step, &mut problems);
+        options(step.get("args"), &mut problems);
     }
     for input in tree.get("inputs").map(Node::items).unwrap_or_default() {
         let written = serde_json::from_value::<WrittenInput>(input.to_json());
@@ -45,9 +47,9 @@ fn command(program: &Node, problems: &mut Vec<Problem>) {
 }
 
 /// Finds options that are the same once written with dashes.
-fn options(program: &Node, problems: &mut Vec<Problem>) {
+pub(super) fn options(arguments: Option<&Node>, problems: &mut Vec<Problem>) {
     let mut keys: BTreeMap<String, (&str, usize)> = BTreeMap::new();
-    for entry in program.get("args").map(Node::entries).unwrap_or_default() {
+    for entry in arguments.map(Node::entries).unwrap_or_default() {
         let option = entry.key.replace('_', "-");
         match keys.get(&option) {
             Some((first, line)) => problems.push(
@@ -64,7 +66,7 @@ fn options(program: &Node, problems: &mut Vec<Problem>) {
 
 /// Returns everything that is wrong with a manifest.
 pub(super) fn check(manifest: &JobManifest, tree: &Node) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = check_sweep::check(manifest, tree);
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, input) in manifest.inputs.iter().enumerate() {
         let at = match tree.at(&format!("/inputs/{index}/to")) {
@@ -75,7 +77,8 @@ pub(super) fn check(manifest: &JobManifest, tree: &Node) -> Vec<Problem> {
                 .map_or(tree.span, |entry| entry.value.span),
         };
         let name = input.to.as_str();
-        if name == "." || name == ".ewulf" || name.starts_with(".ewulf/") {
+        let own = |folder: &str| name == folder || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        if name == "." || own(".ewulf") || (manifest.has_members() && own("members")) {
             problems.push(
                 Problem::new(at, format!("input cannot be named `{name}` in the run's folder"))
                     .hint("write another name".to_owned()),

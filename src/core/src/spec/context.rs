@@ -94,6 +94,15 @@ impl Loaded<JobManifest> {
                     .note("a slot is a real core of a node"),
             );
         }
+        if let (Some(slots), Ranks::All, Some(split)) = (context.slots, self.spec.ranks, self.spec.split)
+            && u64::from(split) > slots
+        {
+            list.push(
+                self.error("/split", format!("`split` gives each member {split} ranks, and its cluster has {slots} slots"))
+                    .hint(format!("write `split: {slots}` or less, or add workers"))
+                    .note("a slot is a real core of a node"),
+            );
+        }
         self.report(list)
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scalar::Scalar;
+use super::sweep::Sweep;
 use super::written::{WrittenInput, WrittenManifest, WrittenStep};
 use crate::names::{ClusterName, EnvironmentName, InputUrl, JobName, KernelName, OptionName, OutputPattern, RelativePath, Word};
 use crate::quantity::Duration;
@@ -26,6 +27,12 @@ pub struct JobManifest {
     pub program: Program,
     /// Options of the program.
     pub args: Arguments,
+    /// Arguments that vary: each set of them is a member, a run of its own inside the job's.
+    pub sweep: Option<Sweep>,
+    /// How many folds to cross-validate over: each set of arguments has one member a fold.
+    pub folds: Option<u32>,
+    /// How many ranks a member has; all of the job's if not given.
+    pub split: Option<u32>,
     /// Local folder whose files the program finds in its working directory, relative to the manifest.
     pub source: Option<RelativePath>,
     /// Files and folders put into the run's folder before the start.
@@ -36,9 +43,9 @@ pub struct JobManifest {
     pub environment: BTreeMap<EnvironmentName, Scalar>,
     /// What is fetched from the run's folder afterwards.
     pub outputs: Vec<OutputPattern>,
-    /// Longest time from the first step to the end.
+    /// Longest time from the first step to the end; with members, of all steps and of each member.
     pub timeout: Duration,
-    /// How many times a failed job is started again.
+    /// How many times a failed job or member is started again.
     pub retries: u32,
     /// Whether there may be more ranks than slots.
     pub oversubscribe: bool,

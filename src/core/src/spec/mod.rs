@@ -6,6 +6,7 @@
 mod check_cluster;
 mod check_image;
 mod check_job;
+mod check_sweep;
 mod cluster;
 mod command;
 mod context;
@@ -13,6 +14,7 @@ mod image;
 mod job;
 mod load;
 mod scalar;
+mod sweep;
 mod written;
 
 pub use cluster::{
@@ -24,6 +26,7 @@ pub use image::{AmiReference, Base, Builder, ImageRecipe, ParameterReference};
 pub use job::{Argument, Arguments, Bind, Input, InputSource, JobManifest, Program, Ranks, Step};
 pub use load::{Loaded, load_cluster, load_image, load_job};
 pub use scalar::Scalar;
+pub use sweep::{Fold, MEMBERS_MAX, Member, Sweep};
 
 #[cfg(test)]
 mod tests;

@@ -169,6 +169,14 @@ fn a_job_may_ask_for_more_ranks_than_slots_by_oversubscription_alone() {
 }
 
 #[test]
+fn a_member_cannot_have_more_ranks_than_the_cluster_has_slots() {
+    let loaded = load_job("x.yaml", b"job: x\ncluster: demo\nkernel: pi\nfolds: 5\nsplit: 7\n").unwrap();
+    let context = JobContext { slots: Some(6), ..JobContext::default() };
+    let told = loaded.check(&context).unwrap_err().to_string();
+    assert_eq!(told, "x.yaml:5:8: error: `split` gives each member 7 ranks, and its cluster has 6 slots");
+}
+
+#[test]
 fn slots_are_real_cores_of_all_nodes() {
     let text = b"cluster: x\nnetwork: {cidr: 10.0.0.0/24}\nmaster: {instance_type: c7i.xlarge, image: master}\n\
                  workers: [{group: a, count: 3, instance_type: c7i.8xlarge, image: worker}]\n";

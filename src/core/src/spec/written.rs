@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job::{Arguments, Bind, Input, InputSource, JobManifest, Program, Ranks, Step};
 use super::scalar::Scalar;
+use super::sweep::Sweep;
 use crate::names::{ClusterName, EnvironmentName, InputUrl, Invalid, JobName, KernelName, OutputPattern, RelativePath, Word};
 use crate::quantity::Duration;
 
@@ -38,6 +39,18 @@ pub(super) struct WrittenManifest {
     /// Options of the program, written as long options: `min_support: 8` is `--min-support 8`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     args: Arguments,
+    /// Several runs in one, its members: arguments that vary from one to the next, and win over `args`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sweep: Option<Sweep>,
+    /// Runs each member once a fold, with `--fold K/N` and `--fold-seed`, and adds up the scores of all folds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 1000), extend("x-ewulf-hint" = "five or ten folds are usual; remove `folds` for none"))]
+    folds: Option<u32>,
+    /// Ranks of one member: as many members run at once as fit into `ranks`. All ranks, one member after the other, if
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    split: Option<u32>,
     /// Local folder whose files the program finds in its working directory, relative to the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<RelativePath>,
@@ -53,10 +66,10 @@ pub(super) struct WrittenManifest {
     /// What is fetched from the run's folder afterwards: paths, or patterns with `*` and `?`.
     #[serde(default)]
     outputs: Vec<OutputPattern>,
-    /// Longest time from the first step to the end.
+    /// Longest time from the first step to the end; with `sweep` or `folds`, of all steps and of each member.
     #[serde(default = "default_timeout")]
     timeout: Duration,
-    /// How many times a failed job is started again.
+    /// How many times a failed job or member is started again.
     #[serde(default)]
     #[schemars(range(max = 10))]
     retries: u32,
@@ -199,6 +212,9 @@ impl TryFrom<WrittenManifest> for JobManifest {
             ranks_per_node: written.ranks_per_node,
             program: Program::from_written(written.kernel, written.command)?,
             args: written.args,
+            sweep: written.sweep,
+            folds: written.folds,
+            split: written.split,
             source: written.source,
             inputs: written.inputs,
             prepare: written.prepare,
@@ -223,6 +239,9 @@ impl From<JobManifest> for WrittenManifest {
             kernel,
             command,
             args: manifest.args,
+            sweep: manifest.sweep,
+            folds: manifest.folds,
+            split: manifest.split,
             source: manifest.source,
             inputs: manifest.inputs,
             prepare: manifest.prepare,
