@@ -16,6 +16,7 @@ use super::failure::{Exit, Failure, Kind, Outcome};
 use super::nodes::only_cluster;
 use super::project::{Kind as SpecKind, Project};
 use super::session::Session;
+use super::sweep;
 use super::user::User;
 
 /// Lines of a failed program that the failure shows.
@@ -113,11 +114,14 @@ pub async fn finish(session: &Session, runner: &Runner, handle: &RunHandle) -> O
 }
 
 fn show(session: &Session, finished: &Finished) -> Result<(), Failure> {
-    let Finished { receipt, folder, summary } = finished;
+    let Finished { receipt, folder, summary, sweep } = finished;
     if session.screen.is_json() {
-        let document = json!({ "event": "finished", "folder": folder, "receipt": receipt, "summary": summary });
+        let document = json!({ "event": "finished", "folder": folder, "receipt": receipt, "summary": summary, "sweep": sweep });
         session.screen.print_json_line(&document)?;
         return Ok(());
+    }
+    if let Some(sweep) = sweep {
+        sweep::show(session, &receipt.manifest, sweep, folder)?;
     }
     let mut table = Table::new(["RESULT", "VALUE"]);
     if let Some(Value::Object(summary)) = summary {
@@ -126,6 +130,9 @@ fn show(session: &Session, finished: &Finished) -> Result<(), Failure> {
         }
     }
     table.row(["outcome".to_owned(), receipt.outcome.to_string()]);
+    if let Some(members) = receipt.members {
+        table.row(["members".to_owned(), format!("{} of {} succeeded", members.succeeded, members.total)]);
+    }
     if let Some(seconds) = receipt.seconds {
         table.row(["time".to_owned(), text::seconds(seconds)]);
     }

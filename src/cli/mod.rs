@@ -27,6 +27,7 @@ mod schema;
 pub mod session;
 mod ssh;
 mod status;
+mod sweep;
 pub mod user;
 mod validate;
 

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ewulf_core::names::RelativePath;
-use ewulf_core::spec::{InputSource, JobManifest};
+use ewulf_core::spec::{InputSource, JobManifest, Member};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::plan::CONTROL;
-use super::{JobError, Plan};
+use super::plan::{CONTROL, checked_program, hostfile};
+use super::{Group, JobError, Plan};
 
 /// Largest compressed archive: through SSM, 8 MiB already take about 1,400 commands' worth of chunks.
 const COMPRESSED_MAX: usize = 8 << 20;
@@ -22,9 +22,20 @@ const PLAIN_MAX: u64 = 256 << 20;
 /// Folders that are never part of a program: histories and caches.
 const LEFT_OUT: [&str; 2] = [".git", "__pycache__"];
 
-const RUNNER: &str = include_str!("programs/run.py");
-const RANK: &str = include_str!("programs/rank.sh");
-const AGENT: &str = include_str!("programs/agent.sh");
+/// Folder of the members in that of a run.
+const MEMBERS: &str = "members";
+
+/// What carries a run out on the master, by name.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("run.py", include_str!("programs/run.py")),
+    ("launch.py", include_str!("programs/launch.py")),
+    ("processes.py", include_str!("programs/processes.py")),
+    ("streams.py", include_str!("programs/streams.py")),
+    ("rank.sh", include_str!("programs/rank.sh")),
+    ("agent.sh", include_str!("programs/agent.sh")),
+];
+/// What runs with members have besides.
+const MEMBERS_PROGRAM: (&str, &str) = ("members.py", include_str!("programs/members.py"));
 
 /// A run's folder as one tar archive.
 #[derive(Debug, Clone)]
@@ -36,7 +47,8 @@ pub(super) struct Bundle {
 
 /// Packs everything that a run starts with. `base` is the folder that the manifest's paths are relative to.
 pub(super) fn pack(plan: &Plan, base: &Path) -> Result<Bundle, JobError> {
-    let mut archive = Archive { tar: tar::Builder::new(Vec::new()), size: 0, job: plan.job.to_string() };
+    let (job, has_members) = (plan.job.to_string(), !plan.groups.is_empty());
+    let mut archive = Archive { tar: tar::Builder::new(Vec::new()), size: 0, job, has_members };
     archive.add_control(plan)?;
     archive.add_files(&plan.manifest, base)?;
     let tar = archive.tar.into_inner().map_err(in_memory)?;
@@ -75,23 +87,40 @@ struct Archive {
     tar: tar::Builder<Vec<u8>>,
     size: u64,
     job: String,
+    has_members: bool,
+}
+
+/// What the runner has to know of each member, in order.
+fn members(plan: &Plan) -> Result<Vec<u8>, JobError> {
+    let member = |member: &Member| {
+        let program = checked_program(plan.manifest.member_argv(member))?;
+        Ok(serde_json::json!({ "title": member.to_string(), "program": program }))
+    };
+    let members: Vec<serde_json::Value> = plan.manifest.members().iter().map(member).collect::<Result<_, JobError>>()?;
+    Ok(serde_json::to_vec(&members).expect("texts are JSON"))
 }
 
 impl Archive {
     fn add_control(&mut self, plan: &Plan) -> Result<(), JobError> {
         let environment = plan.environment.iter().map(|(name, value)| format!("{name}={value}"));
         let json = serde_json::to_vec(plan).expect("a plan is made of texts and numbers");
-        let files: [(&str, u32, Vec<u8>); 7] = [
-            ("run.py", 0o755, RUNNER.into()),
-            ("rank.sh", 0o755, RANK.into()),
-            ("agent.sh", 0o755, AGENT.into()),
-            ("plan.json", 0o644, json),
-            ("hostfile", 0o644, plan.hostfile().into()),
-            ("program", 0o644, nul_terminated(&plan.program)),
-            ("environment", 0o644, nul_terminated(environment)),
+        let programs = PROGRAMS.into_iter().chain(self.has_members.then_some(MEMBERS_PROGRAM));
+        let programs = programs.map(|(name, text)| (name.to_owned(), 0o755, text.into()));
+        let files: [(String, u32, Vec<u8>); 4] = [
+            ("plan.json".to_owned(), 0o644, json),
+            ("hostfile".to_owned(), 0o644, plan.hostfile().into()),
+            ("program".to_owned(), 0o644, nul_terminated(&plan.program)),
+            ("environment".to_owned(), 0o644, nul_terminated(environment)),
         ];
+        let groups = plan.groups.iter().enumerate();
+        let hostfiles = groups.map(|(index, group)| (Group::hostfile(index), 0o644, hostfile(&group.nodes).into()));
+        let members = match self.has_members {
+            true => Some(("members.json".to_owned(), 0o644, members(plan)?)),
+            false => None,
+        };
         self.folder(CONTROL)?;
-        files.iter().try_for_each(|(name, mode, content)| self.file(&format!("{CONTROL}/{name}"), *mode, content))
+        let mut all = programs.chain(files).chain(hostfiles).chain(members);
+        all.try_for_each(|(name, mode, content)| self.file(&format!("{CONTROL}/{name}"), mode, &content))
     }
 
     fn add_files(&mut self, manifest: &JobManifest, base: &Path) -> Result<(), JobError> {
@@ -144,6 +173,12 @@ impl Archive {
             };
             if LEFT_OUT.contains(&name) || (prefix.is_empty() && name == CONTROL) {
                 continue;
+            }
+            if self.has_members && prefix.is_empty() && name == MEMBERS {
+                return Err(JobError::invalid(
+                    format!("file {}: a run with members keeps their folders under this name", entry.path().display()),
+                    "rename it",
+                ));
             }
             let real = canonical(&entry.path())?;
             if !real.starts_with(root) {
@@ -240,6 +275,23 @@ mod tests {
         assert_eq!(String::from_utf8(files[".ewulf/program"].1.clone()).unwrap(), expected);
         assert_eq!(files[".ewulf/run.py"].0, 0o755);
         assert_eq!(files[".ewulf/hostfile"].1, b"10.42.0.4 slots=2\n10.42.0.5 slots=2\n");
+    }
+
+    #[test]
+    fn members_have_words_of_their_own_and_their_groups_a_hostfile() {
+        let files = packed("{args: {seed: 1}, sweep: {grid: {samples: [5, \"$(id)\"]}}, split: 2}", Path::new(".")).unwrap();
+        let members: serde_json::Value = serde_json::from_slice(&files[".ewulf/members.json"].1).unwrap();
+        let expected = serde_json::json!([
+            {"title": "--samples 5", "program": ["/opt/ewulf/bin/pi", "--samples", "5", "--seed", "1"]},
+            {"title": "--samples $(id)", "program": ["/opt/ewulf/bin/pi", "--samples", "$(id)", "--seed", "1"]},
+        ]);
+        assert_eq!(members, expected);
+        assert_eq!(files[".ewulf/hostfile-1"].1, b"10.42.0.4 slots=2\n");
+        assert_eq!(files[".ewulf/hostfile-2"].1, b"10.42.0.5 slots=2\n");
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir_all(base.path().join("program/members")).unwrap();
+        assert!(packed("{source: program, folds: 2}", base.path()).unwrap_err().to_string().contains("run with members"));
+        assert!(packed("{source: program}", base.path()).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Plan, Status};
+use super::{Outcome, Plan, PlannedNode, Status, SweepResult};
 
 /// What the runner kept when something went wrong: `failure.json`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -84,6 +84,19 @@ impl JobFailure {
         }
     }
 
+    /// Explains a run of which some members did not succeed.
+    pub(super) fn of_members(outcome: Outcome, sweep: &SweepResult) -> Self {
+        let not_good = || sweep.members.iter().filter(|member| member.outcome != Some(Outcome::Succeeded));
+        let count = format!("{} of {} members did not succeed", not_good().count(), sweep.members.len());
+        match not_good().find_map(|member| Some((member, member.failure.as_ref()?))) {
+            Some((member, failure)) => {
+                let message = format!("{count}; member {} ({}): {failure}", member.member.number, member.member);
+                Self { outcome, message, ..failure.clone() }
+            }
+            None => Self { outcome, message: count, ..Self::lost_run() },
+        }
+    }
+
     /// Explains a run of which nothing is left to tell how it ended.
     pub(super) fn lost_run() -> Self {
         Self {
@@ -151,7 +164,7 @@ fn step_failure(plan: &Plan, step: &str, facts: &FailureFacts, plain: impl Fn(St
 
 /// Explains an end for which no rank is to blame.
 fn mpirun_failure(plan: &Plan, facts: &FailureFacts, plain: impl Fn(String) -> JobFailure) -> JobFailure {
-    if let Some(node) = facts.lines.iter().find_map(|line| lost_daemon(line)).and_then(|index| plan.nodes.get(index)) {
+    if let Some(node) = facts.lines.iter().find_map(|line| lost_daemon(line)).and_then(|daemon| daemon_node(plan, daemon)) {
         return JobFailure {
             node: Some(node.address.clone()),
             ..plain(format!("the master lost its connection to {}", node.address))
@@ -163,8 +176,13 @@ fn mpirun_failure(plan: &Plan, facts: &FailureFacts, plain: impl Fn(String) -> J
     JobFailure { exit, signal, ..plain(format!("mpirun {how}{early}")) }
 }
 
-/// Number of the daemon in PRRTE's `Remote daemon: [prterun-master-351@0,2] on node …`; daemons are numbered as the nodes
-/// of the hostfile, the master's being 0.
+/// The node of a daemon: they are numbered as the nodes of the hostfile, and the master's is 0 even if it is not in there.
+fn daemon_node(plan: &Plan, daemon: usize) -> Option<&PlannedNode> {
+    let mut others = plan.nodes.iter().filter(|node| node.host != plan.master);
+    others.nth(daemon.checked_sub(1)?)
+}
+
+/// Number of the daemon in PRRTE's `Remote daemon: [prterun-master-351@0,2] on node …`.
 fn lost_daemon(line: &str) -> Option<usize> {
     let (name, _) = line.trim_start().strip_prefix("Remote daemon: [")?.split_once(']')?;
     name.rsplit_once("@0,")?.1.parse().ok()
@@ -266,6 +284,9 @@ mod tests {
             (cut.message.as_str(), cut.node.as_deref()),
             ("the master lost its connection to node/compute/1", Some("node/compute/1"))
         );
+        let plan = Plan::new(&manifest("{folds: 2, split: 4}"), &cluster(&[2, 2, 2, 2, 2]), Timestamp::UNIX_EPOCH, 1).unwrap();
+        let group = plan.of_group(&plan.groups[1]);
+        assert_eq!(daemon_node(&group, 2).map(|node| node.address.as_str()), Some("node/compute/2"));
         assert_eq!(
             explain(Outcome::Failed, FailureFacts { exit: -6, ..FailureFacts::default() }, &[]).message,
             "mpirun was killed by signal 6 (SIGABRT)"

@@ -38,6 +38,8 @@ pub(super) struct Fetched {
     pub missing: Vec<String>,
     /// The runner's `failure.json`, if there is one.
     pub failure: Option<Vec<u8>>,
+    /// The runner's `members.jsonl`: a line for each member that has ended.
+    pub members: Vec<u8>,
     /// Bytes of the whole log on the cluster; the local one is its end.
     pub log_bytes: u64,
 }
@@ -106,6 +108,7 @@ fn unpack(archive: &[u8], folder: &Path) -> Result<Fetched, JobError> {
         entry.read_to_end(&mut content).map_err(failed)?;
         match (path.strip_prefix("run"), path.strip_prefix("files")) {
             (Ok(own), _) if own == Path::new("failure.json") => fetched.failure = Some(content),
+            (Ok(own), _) if own == Path::new("members.jsonl") => fetched.members = content,
             (Ok(own), _) if own == Path::new("output.log") => write(folder, own, &content)?,
             (_, Ok(path)) => match plain(path) {
                 Some(name) if OWN.contains(&name.as_str()) => {

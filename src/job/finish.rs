@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::failure_facts;
 use super::failure::FailureFacts;
 use super::fetch::{Fetched, write};
-use super::{JobError, JobFailure, LeftFile, Outcome, Plan, PlannedNode, RunHandle, RunId, Runner};
+use super::{JobError, JobFailure, LeftFile, Outcome, Plan, PlannedNode, RunHandle, RunId, Runner, SweepResult};
 use crate::events::{Level, Work};
 
 /// Everything about a run that is worth keeping; `receipt.json` beside its results.
@@ -35,8 +35,11 @@ pub struct Receipt {
     pub hostfile: String,
     /// mpirun and its options, up to the program.
     pub mpirun: Vec<String>,
-    /// The program that every rank ran.
+    /// The program that every rank ran; what members had besides is in `sweep.json`.
     pub program: Vec<String>,
+    /// How many members there were; none for a run without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<MemberCount>,
     /// Dollars: the price of the nodes with ranks, for the time of the run.
     pub cost: Option<f64>,
     pub spec_sha256: Option<String>,
@@ -60,6 +63,15 @@ pub struct Receipt {
     pub unswept: Vec<String>,
 }
 
+/// Members of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberCount {
+    pub total: usize,
+    pub succeeded: usize,
+    /// How many ran at once.
+    pub groups: usize,
+}
+
 /// A run that is over, with its results here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
@@ -68,6 +80,8 @@ pub struct Finished {
     pub folder: PathBuf,
     /// The program's own `summary.json`, if it left one.
     pub summary: Option<serde_json::Value>,
+    /// What became of its members, if it has any.
+    pub sweep: Option<SweepResult>,
 }
 
 impl Finished {
@@ -121,13 +135,23 @@ impl Runner {
             Some(json) => failure_facts(json).unwrap_or_default(),
             None => FailureFacts::default(),
         };
-        let failure = match status.outcome {
-            Some(Outcome::Succeeded) => None,
-            None if lost.is_empty() => Some(JobFailure::lost_run()),
+        let sweep = (!plan.groups.is_empty()).then(|| SweepResult::read(plan, &fetched.members));
+        let failure = match (status.outcome, &sweep) {
+            (Some(Outcome::Succeeded), _) => None,
+            (None, _) if lost.is_empty() => Some(JobFailure::lost_run()),
+            (Some(Outcome::Failed), Some(sweep)) if facts.step.is_none() => Some(JobFailure::of_members(Outcome::Failed, sweep)),
             _ => Some(JobFailure::explain(plan, status, &facts, &lost)),
         };
         let summary = fetched.files.iter().any(|file| file == "summary.json");
-        let receipt = receipt(handle, failure, fetched, killed, unswept);
+        if let Some(sweep) = &sweep {
+            write_tables(plan, sweep, folder)?;
+        }
+        let members = sweep.as_ref().map(|sweep| MemberCount {
+            total: sweep.members.len(),
+            succeeded: sweep.succeeded(),
+            groups: plan.groups.len(),
+        });
+        let receipt = Receipt { members, ..receipt(handle, failure, fetched, killed, unswept) };
         let json = serde_json::to_vec_pretty(&receipt).expect("a receipt is made of texts and numbers");
         write(folder, Path::new("receipt.json"), &[json.as_slice(), b"\n"].concat())?;
         let summary = if summary { std::fs::read(folder.join("summary.json")).ok() } else { None };
@@ -136,6 +160,7 @@ impl Runner {
             folder: folder.to_owned(),
             // What is no JSON is still fetched, as a file.
             summary: summary.and_then(|json| serde_json::from_slice(&json).ok()),
+            sweep,
         })
     }
 
@@ -187,6 +212,7 @@ fn receipt(
         hostfile: plan.hostfile(),
         mpirun: plan.mpirun.clone(),
         program: plan.program.clone(),
+        members: None,
         cost: cost(plan, status.seconds()),
         spec_sha256: handle.spec_sha256.clone(),
         manifest_sha256: plan.manifest_sha256.clone(),
@@ -200,6 +226,17 @@ fn receipt(
         killed,
         unswept,
     }
+}
+
+/// Writes the members as one table: `sweep.csv`, `sweep.json`, and `folds.csv` if there are folds.
+fn write_tables(plan: &Plan, sweep: &SweepResult, folder: &Path) -> Result<(), JobError> {
+    let json = serde_json::to_vec_pretty(sweep).expect("a table is made of texts and numbers");
+    write(folder, Path::new("sweep.json"), &[json.as_slice(), b"\n"].concat())?;
+    write(folder, Path::new("sweep.csv"), sweep.members_csv(&plan.manifest).as_bytes())?;
+    if plan.manifest.folds.is_some() {
+        write(folder, Path::new("folds.csv"), sweep.folds_csv(&plan.manifest).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Dollars for all nodes with ranks over the time of a run.

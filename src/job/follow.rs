@@ -11,7 +11,7 @@ use super::answer::News;
 use super::lines::{Line, Lines};
 use super::runner::{checked, odd_answer, refused};
 use super::scripts::{self, Offsets};
-use super::{JobError, MASTER, Outcome, Plan, RunHandle, Runner, Status};
+use super::{Group, JobError, MASTER, Outcome, Plan, RunHandle, Runner, Status};
 use crate::aws::{Class, Script};
 use crate::events::{Events, Level, Work};
 
@@ -47,6 +47,8 @@ pub(super) struct Live {
     output: Lines,
     events: Lines,
     phase: Option<(String, Work)>,
+    /// Addresses of lost nodes that the run goes on without.
+    lost: Vec<String>,
     /// News that came with the answer to the start.
     first: Option<News>,
 }
@@ -195,13 +197,23 @@ impl Runner {
     }
 
     /// Ends the run when the cloud says that a node with ranks is not running: MPI cannot go on without it.
-    async fn end_if_a_node_is_lost(&self, handle: &RunHandle) -> Result<(), JobError> {
+    ///
+    /// Members on other nodes can, and the runner sees to that: such a run is ended only if every group has lost a node.
+    async fn end_if_a_node_is_lost(&self, handle: &mut RunHandle) -> Result<(), JobError> {
         let plan = &handle.plan;
         let lost = match self.lost_nodes(plan).await {
             Ok(lost) if !lost.is_empty() => lost,
             // Nothing is lost, or nobody can tell: the run itself will show.
             _ => return Ok(()),
         };
+        if goes_on_without(plan, &lost) {
+            if handle.live.lost != lost {
+                let sentence = format!("Lost {}; members of run {} go on elsewhere.", lost.join(" and "), plan.run);
+                self.events.notice(Level::Warning, sentence);
+                handle.live.lost = lost;
+            }
+            return Ok(());
+        }
         self.events.notice(Level::Warning, format!("Lost {}; ending run {}.", lost.join(" and "), plan.run));
         if lost.iter().any(|node| node == MASTER) {
             let message = "it is not running any more".to_owned();
@@ -236,6 +248,12 @@ impl Runner {
     }
 }
 
+/// Whether some members of a run can go on when nodes are lost.
+fn goes_on_without(plan: &Plan, lost: &[String]) -> bool {
+    let is_whole = |group: &Group| group.nodes.iter().all(|node| !lost.contains(&node.address));
+    lost.iter().all(|node| node != MASTER) && plan.groups.iter().any(is_whole)
+}
+
 /// The cause of a phase that did not end well; the failure itself is told by whoever finishes the run.
 #[derive(Debug, thiserror::Error)]
 #[error("the run ended in this phase")]
@@ -266,6 +284,17 @@ mod tests {
 
     use super::super::tests::{cluster, manifest};
     use super::*;
+
+    #[test]
+    fn members_go_on_without_a_node_as_long_as_a_group_is_whole() {
+        let plan = |keys: &str| Plan::new(&manifest(keys), &cluster(&[2, 2, 2]), Timestamp::UNIX_EPOCH, 1).unwrap();
+        let lost = |nodes: &[&str]| nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>();
+        let split = plan("{folds: 5, split: 2}");
+        assert!(goes_on_without(&split, &lost(&["node/compute/0", "node/compute/1"])));
+        assert!(!goes_on_without(&split, &lost(&["node/master"])));
+        assert!(!goes_on_without(&plan("folds: 5"), &lost(&["node/compute/1"])));
+        assert!(!goes_on_without(&plan(""), &lost(&["node/compute/1"])));
+    }
 
     #[test]
     fn phases_of_a_kernel_become_pieces_of_work_with_progress() {

@@ -20,47 +20,67 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
     pub source: Source,
+    /// The member that it is of, if the run has members.
+    pub member: Option<u32>,
     /// Whether it is from the stream for errors.
     pub error: bool,
     pub text: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// Reads `[3] text`, `[3!] text`, `[mpirun] text` and so on; the runner writes no others.
+    /// Reads `[3] text`, `[3!] text`, `[mpirun] text`, `[m7 r3] text` and so on; the runner writes no others.
     pub fn parse(line: &'a str) -> Self {
-        let unknown = Self { source: Source::Unknown, error: false, text: line };
+        let unknown = Self { source: Source::Unknown, member: None, error: false, text: line };
         let Some((tag, text)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { return unknown };
         let (name, error) = match tag.strip_suffix('!') {
             Some(name) => (name, true),
             None => (tag, false),
         };
-        let source = match name {
-            "prepare" => Source::Prepare,
-            "mpirun" => Source::Mpirun,
-            "ewulf" => Source::Ewulf,
-            // A sign or a space would parse as a number or not; digits alone are a rank.
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => match digits.parse() {
-                Ok(rank) => Source::Rank(rank),
-                Err(_) => return unknown,
-            },
-            _ => return unknown,
+        let (member, source) = match name.split_once(' ') {
+            Some((member, name)) => {
+                let Some(member) = member.strip_prefix('m').and_then(number) else { return unknown };
+                (Some(member), if name == "mpirun" { Some(Source::Mpirun) } else { name.strip_prefix('r').and_then(rank) })
+            }
+            None => (None, source(name)),
         };
-        Self { source, error, text }
+        source.map_or(unknown, |source| Self { source, member, error, text })
     }
 
     /// Who said it, for a reader: `rank 3 (node/compute/1)`.
     pub fn speaker(&self, plan: &Plan) -> String {
-        match self.source {
-            Source::Rank(rank) => match plan.node_of(rank) {
+        match (self.member, self.source) {
+            // Which of the groups a member is on is known at its end.
+            (Some(member), Source::Rank(rank)) => format!("member {member} rank {rank}"),
+            (Some(member), _) => format!("member {member} mpirun"),
+            (None, Source::Rank(rank)) => match plan.node_of(rank) {
                 Some(node) => format!("rank {rank} ({})", node.address),
                 None => format!("rank {rank}"),
             },
-            Source::Prepare => "prepare".to_owned(),
-            Source::Mpirun => "mpirun".to_owned(),
-            Source::Ewulf => "ewulf".to_owned(),
-            Source::Unknown => plan.run.to_string(),
+            (None, Source::Prepare) => "prepare".to_owned(),
+            (None, Source::Mpirun) => "mpirun".to_owned(),
+            (None, Source::Ewulf) => "ewulf".to_owned(),
+            (None, Source::Unknown) => plan.run.to_string(),
         }
     }
+}
+
+/// The source of a tag that names no member.
+fn source(name: &str) -> Option<Source> {
+    match name {
+        "prepare" => Some(Source::Prepare),
+        "mpirun" => Some(Source::Mpirun),
+        "ewulf" => Some(Source::Ewulf),
+        digits => rank(digits),
+    }
+}
+
+fn rank(digits: &str) -> Option<Source> {
+    number(digits).map(Source::Rank)
+}
+
+/// A sign or a space would parse as a number or not; digits alone are one.
+fn number(digits: &str) -> Option<u32> {
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Puts bytes that arrive in any pieces together to lines.
@@ -99,7 +119,23 @@ mod tests {
         assert_eq!(line("[mpirun] prterun x"), (Source::Mpirun, false, "prterun x"));
         assert_eq!(line("[ewulf] step 1 of 2"), (Source::Ewulf, false, "step 1 of 2"));
         assert_eq!(line("[prepare] a] b"), (Source::Prepare, false, "a] b"));
-        for text in ["", "[", "[] x", "[3]x", "[+3] x", "[99999999999] x", "[other] x", "plain"] {
+        assert_eq!(Line::parse("[m7 r3!] x"), Line { source: Source::Rank(3), member: Some(7), error: true, text: "x" });
+        assert_eq!(Line::parse("[m7 mpirun] x"), Line { source: Source::Mpirun, member: Some(7), error: false, text: "x" });
+        for text in [
+            "",
+            "[",
+            "[] x",
+            "[m7] x",
+            "[m7 3] x",
+            "[7 r3] x",
+            "[m r3] x",
+            "[m7 ewulf] x",
+            "[3]x",
+            "[+3] x",
+            "[99999999999] x",
+            "[other] x",
+            "plain",
+        ] {
             assert_eq!(line(text), (Source::Unknown, false, text));
         }
     }

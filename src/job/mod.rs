@@ -11,7 +11,12 @@ mod failure;
 mod fetch;
 mod finish;
 mod follow;
+mod groups;
 mod lines;
+mod members;
+#[cfg(test)]
+mod members_tests;
+mod mpirun;
 mod placement;
 mod plan;
 #[cfg(test)]
@@ -30,7 +35,9 @@ pub use error::JobError;
 pub use failure::JobFailure;
 pub use finish::{Finished, Receipt};
 pub use follow::FollowEnd;
+pub use groups::Group;
 pub use lines::{Line, Source};
+pub use members::{MemberResult, SetResult, Statistic, SweepResult, argument_text, swept};
 pub use plan::{Plan, PlannedNode, PlannedStep};
 pub use run_id::{NotARunId, RunId};
 pub use runner::{Cancelled, PreparedRun, RunHandle, Runner};
@@ -38,7 +45,7 @@ pub use runner::{Cancelled, PreparedRun, RunHandle, Runner};
 /// Longest start that is sent as one command; a larger one is uploaded first.
 ///
 /// What SSM takes is not published but for the 64 KB of a document; a start that it refuses is uploaded as well.
-const INLINE_MAX: usize = 16_000;
+const INLINE_MAX: usize = 20_000;
 
 /// Address of the master inside its cluster.
 const MASTER: &str = "node/master";

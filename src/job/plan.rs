@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ewulf_core::names::{ClusterName, JobName};
-use ewulf_core::spec::{Bind, InputSource, JobManifest};
+use ewulf_core::spec::{InputSource, JobManifest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::groups::{Group, groups};
+use super::mpirun::{Mpirun, binding};
 use super::placement::{Share, place, threads_per_rank};
 use super::{ClusterNodes, JobError, MASTER, RunId};
 
 /// Folder of a run, inside its own, that belongs to ewulf.
 pub(super) const CONTROL: &str = ".ewulf";
+/// Name of the hostfile of all ranks, in that folder.
+const HOSTFILE: &str = "hostfile";
 
 /// One execution of a manifest, decided to the last word; `plan.json` in the run's folder.
 ///
@@ -38,11 +42,14 @@ pub struct Plan {
     pub environment: BTreeMap<String, String>,
     /// What is done on the master before the ranks start.
     pub steps: Vec<PlannedStep>,
-    /// Words of the program that every rank runs.
+    /// Words of the program that every rank runs; members have words of their own.
     pub program: Vec<String>,
-    /// Seconds from the first step to the end.
+    /// Where members run, one at a time on each group; none for a run without members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// Seconds from the first step to the end; with members, for all steps, and for each member.
     pub timeout: u64,
-    /// How often the ranks are started at most.
+    /// How often the ranks, or those of a member, are started at most.
     pub attempts: u32,
     pub manifest: JobManifest,
     /// SHA-256 of the manifest in its canonical JSON form.
@@ -86,13 +93,15 @@ impl Plan {
         let folder = cluster.run_folder(&run);
         let ranks = shares.iter().map(|share| share.ranks).sum();
         let environment = environment(manifest, &run, &folder, &shares)?;
+        let mpirun = Mpirun { network: cluster.cidr, folder: &folder };
         Ok(Self {
             job: manifest.job.clone(),
             cluster: cluster.cluster.clone(),
             master: master.private_address,
             nodes: shares.iter().map(planned_node).collect(),
             ranks,
-            mpirun: mpirun(manifest, cluster, &shares, &folder),
+            mpirun: mpirun.words(HOSTFILE, &shares, binding(manifest.bind, &shares)),
+            groups: groups(manifest, &shares, &mpirun)?,
             mpirun_environment: mpirun_environment(&environment),
             environment,
             steps: steps(manifest)?,
@@ -109,7 +118,22 @@ impl Plan {
 
     /// The hostfile of mpirun.
     pub fn hostfile(&self) -> String {
-        self.nodes.iter().map(|node| format!("{} slots={}\n", node.host, node.ranks)).collect()
+        hostfile(&self.nodes)
+    }
+
+    /// Most seconds that the run takes if all goes as badly as it may.
+    pub fn longest(&self) -> u64 {
+        match self.groups.len() as u64 {
+            0 => self.timeout,
+            groups => self.timeout.saturating_mul(1 + self.manifest.member_count().div_ceil(groups)),
+        }
+    }
+
+    /// The part of the run that a group is, as a run of its own: its nodes and ranks.
+    pub(super) fn of_group(&self, group: &Group) -> Self {
+        let nodes = group.nodes.clone();
+        let ranks = nodes.iter().map(|node| node.ranks).sum();
+        Self { nodes, ranks, mpirun: group.mpirun.clone(), groups: Vec::new(), steps: Vec::new(), ..self.clone() }
     }
 
     /// The node that a rank runs on.
@@ -127,6 +151,11 @@ impl Plan {
     }
 }
 
+/// A hostfile with exactly the slots that have ranks.
+pub(super) fn hostfile(nodes: &[PlannedNode]) -> String {
+    nodes.iter().map(|node| format!("{} slots={}\n", node.host, node.ranks)).collect()
+}
+
 /// The master first: mpirun runs there, and its daemons are numbered in the order of the hostfile.
 fn in_order(cluster: &ClusterNodes) -> ClusterNodes {
     let mut cluster = cluster.clone();
@@ -134,7 +163,7 @@ fn in_order(cluster: &ClusterNodes) -> ClusterNodes {
     cluster
 }
 
-fn planned_node(share: &Share) -> PlannedNode {
+pub(super) fn planned_node(share: &Share) -> PlannedNode {
     let node = share.node;
     PlannedNode {
         address: node.address.clone(),
@@ -145,46 +174,6 @@ fn planned_node(share: &Share) -> PlannedNode {
         cores: node.cores,
         ranks: share.ranks,
         price_per_hour: node.price_per_hour,
-    }
-}
-
-/// mpirun's words up to the program, which is the launcher of ranks.
-///
-/// PRRTE's daemons and MPI's own traffic keep to the cluster's network: a second interface hangs them (ec2.md 10.4).
-/// Keep-alives find a node that vanished without a word within 5 + 3 × 5 s; the default takes over an hour.
-fn mpirun(manifest: &JobManifest, cluster: &ClusterNodes, shares: &[Share], folder: &str) -> Vec<String> {
-    let ranks: u32 = shares.iter().map(|share| share.ranks).sum();
-    let crowded = shares.iter().any(|share| share.ranks > share.node.cores);
-    let network = cluster.cidr.to_string();
-    let mut words = ["/usr/bin/mpirun", "--hostfile"].map(str::to_owned).to_vec();
-    words.push(format!("{folder}/{CONTROL}/hostfile"));
-    words.extend(["-n".to_owned(), ranks.to_string()]);
-    words.extend(["--map-by", "slot"].map(str::to_owned));
-    let parameters = [
-        ("--prtemca", "prte_if_include", network.as_str()),
-        ("--prtemca", "oob_tcp_keepalive_time", "5"),
-        ("--prtemca", "oob_tcp_keepalive_intvl", "5"),
-        ("--prtemca", "oob_tcp_keepalive_probes", "3"),
-        ("--mca", "btl_tcp_if_include", network.as_str()),
-    ];
-    words.extend(parameters.iter().flat_map(|(option, name, value)| [*option, *name, *value]).map(str::to_owned));
-    words.extend(["--prtemca".to_owned(), "plm_ssh_agent".to_owned(), format!("{folder}/{CONTROL}/agent.sh")]);
-    if let Some(binding) = binding(manifest.bind, crowded) {
-        words.extend(["--bind-to", binding].map(str::to_owned));
-    }
-    words
-}
-
-fn binding(bind: Option<Bind>, crowded: bool) -> Option<&'static str> {
-    match (bind, crowded) {
-        (None, false) => None,
-        (None | Some(Bind::None), _) => Some("none"),
-        (Some(Bind::Core), false) => Some("core"),
-        (Some(Bind::Core), true) => Some("core:overload-allowed"),
-        (Some(Bind::Numa), false) => Some("numa"),
-        (Some(Bind::Numa), true) => Some("numa:overload-allowed"),
-        (Some(Bind::Package), false) => Some("package"),
-        (Some(Bind::Package), true) => Some("package:overload-allowed"),
     }
 }
 
@@ -272,7 +261,7 @@ fn fetch(url: &str, to: &str) -> Vec<String> {
 }
 
 /// The launcher starts programs by `env`, which takes a word with `=` for a variable.
-fn checked_program(program: Vec<String>) -> Result<Vec<String>, JobError> {
+pub(super) fn checked_program(program: Vec<String>) -> Result<Vec<String>, JobError> {
     match program.first() {
         Some(first) if first.contains('=') => Err(JobError::invalid(
             format!("program `{first}`: its name has `=`"),

@@ -34,40 +34,50 @@ done
 exit "$status"
 "#;
 
-struct Staged {
-    base: tempfile::TempDir,
-    plan: Plan,
+pub(super) struct Staged {
+    pub base: tempfile::TempDir,
+    pub plan: Plan,
 }
 
 impl Staged {
     /// Stages a run of `command` on three ranks of one node into a folder of this machine.
-    fn new(keys: &str) -> Self {
+    pub fn new(keys: &str) -> Self {
+        Self::on(&[3], keys, |_| {})
+    }
+
+    /// Stages a run on nodes of so many cores, all of which are this machine; `change` has the last word on the plan.
+    pub fn on(cores: &[u32], keys: &str, change: impl FnOnce(&mut Plan)) -> Self {
         let base = tempfile::tempdir().unwrap();
-        let mut plan = Plan::new(&manifest(keys), &cluster(&[3]), Timestamp::UNIX_EPOCH, rank_salt()).unwrap();
+        let mut plan = Plan::new(&manifest(keys), &cluster(cores), Timestamp::UNIX_EPOCH, rank_salt()).unwrap();
         let stand_in = base.path().join("mpirun");
         fs::write(&stand_in, STAND_IN).unwrap();
         fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
         plan.folder = base.path().join("run").to_str().unwrap().to_owned();
-        plan.mpirun = vec![stand_in.to_str().unwrap().to_owned(), plan.ranks.to_string()];
+        let words = |ranks: u32| vec![stand_in.to_str().unwrap().to_owned(), ranks.to_string()];
+        plan.mpirun = words(plan.ranks);
+        for group in &mut plan.groups {
+            group.mpirun = words(group.nodes.iter().map(|node| node.ranks).sum());
+        }
+        change(&mut plan);
         let bundle = pack(&plan, base.path()).unwrap();
         tar::Archive::new(bundle.tar.as_slice()).unpack(&plan.folder).unwrap();
         Self { base, plan }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         Path::new(&self.plan.folder).join(name)
     }
 
-    fn spawn(&self) -> Child {
+    pub fn spawn(&self) -> Child {
         Command::new("python3").arg(self.path(".ewulf/run.py")).spawn().unwrap()
     }
 
-    fn carry_out(&self) -> Status {
+    pub fn carry_out(&self) -> Status {
         assert!(self.spawn().wait().unwrap().success());
         self.status()
     }
 
-    fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         serde_json::from_slice(&fs::read(self.path(".ewulf/status.json")).unwrap()).unwrap()
     }
 
@@ -76,19 +86,19 @@ impl Staged {
         JobFailure::explain(&self.plan, &self.status(), &facts, &[])
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.path(".ewulf/output.log")).unwrap()
     }
 
     /// Processes of this machine that carry the run's mark.
-    fn processes(&self) -> usize {
+    pub fn processes(&self) -> usize {
         let mark = format!("EWULF_RUN={}", self.plan.run);
         let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let marked = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
         entries.filter(|entry| fs::read(entry.path().join("environ")).is_ok_and(marked)).count()
     }
 
-    fn results(&self, limit: u64) -> (answer::Packed, Vec<u8>) {
+    pub fn results(&self, limit: u64) -> (answer::Packed, Vec<u8>) {
         let program = include_str!("programs/results.py");
         let output = Command::new("python3")
             .args(["-I", "-c", program, &self.plan.folder, &limit.to_string(), "1000000"])
@@ -106,7 +116,7 @@ fn rank_salt() -> u16 {
     NEXT.fetch_add(1, Ordering::Relaxed) ^ std::process::id() as u16
 }
 
-fn names(packed: &[u8]) -> Vec<String> {
+pub(super) fn names(packed: &[u8]) -> Vec<String> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
     let entries = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().to_str().unwrap().to_owned());
     let mut names: Vec<String> = entries.collect();

@@ -13,7 +13,7 @@ use super::follow::Live;
 use super::scripts::{self, Payload};
 use super::{ClusterNodes, INLINE_MAX, JobError, JobNode, Plan, RunId, Status};
 use crate::aws::{CallError, Class, Cloud, CommandOutcome, CommandStatus, Script};
-use crate::events::Events;
+use crate::events::{Events, Level};
 
 /// Runs that a list tells of: their answer has to fit SSM's 24,000 characters, and takes about a quarter of that.
 const LISTED: usize = 100;
@@ -110,6 +110,10 @@ impl Runner {
         match self.launch(prepared, share, &work).await {
             Ok(news) => {
                 work.done(format!("Started {}: {}.", plan.run, extent(plan)));
+                if plan.idle_ranks() > 0 {
+                    let sentence = format!("{} of them have no member to run.", count(plan.idle_ranks().into(), "rank"));
+                    self.events.notice(Level::Info, sentence);
+                }
                 Ok(RunHandle {
                     plan: plan.clone(),
                     master: prepared.master.instance_id.clone(),
@@ -260,10 +264,18 @@ impl Runner {
     }
 }
 
+/// `1 rank`, `6 ranks`.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// `6 ranks on 3 nodes`.
 fn extent(plan: &Plan) -> String {
-    let count = |number: u64, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    format!("{} on {}", count(plan.ranks.into(), "rank"), count(plan.nodes.len() as u64, "node"))
+    let ranks = format!("{} on {}", count(plan.ranks.into(), "rank"), count(plan.nodes.len() as u64, "node"));
+    match plan.groups.len() as u64 {
+        0 => ranks,
+        groups => format!("{} in {} of {ranks}", count(plan.manifest.member_count(), "member"), count(groups, "group")),
+    }
 }
 
 /// The output of a script that must have succeeded.

@@ -103,7 +103,7 @@ fn systemd_run(plan: &Plan) -> String {
          --property=RuntimeMaxSec={limit} --property=OOMPolicy=continue --property=TasksMax=infinity \
          --property=LimitMEMLOCK=infinity --property=LimitNOFILE=65536 \
          --property=\"ExecStopPost=/usr/bin/python3 $control/run.py stopped\" -- /usr/bin/python3 \"$control/run.py\" 9>&-",
-        limit = plan.timeout + RUNTIME_MARGIN_SECONDS,
+        limit = plan.longest().saturating_add(RUNTIME_MARGIN_SECONDS),
     )
 }
 

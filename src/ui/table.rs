@@ -18,11 +18,17 @@ pub struct Table {
 impl Table {
     /// Starts a table; a heading that begins with `>` makes its column flush right.
     pub fn new<const COLUMNS: usize>(headings: [&str; COLUMNS]) -> Self {
-        Self {
-            headings: headings.iter().map(|heading| heading.trim_start_matches('>').to_owned()).collect(),
-            right: headings.iter().map(|heading| heading.starts_with('>')).collect(),
-            rows: Vec::new(),
+        Self::of_columns(headings)
+    }
+
+    /// Starts a table with as many columns as there are headings.
+    pub fn of_columns<S: AsRef<str>>(headings: impl IntoIterator<Item = S>) -> Self {
+        let mut table = Self { headings: Vec::new(), right: Vec::new(), rows: Vec::new() };
+        for heading in headings {
+            table.headings.push(heading.as_ref().trim_start_matches('>').to_owned());
+            table.right.push(heading.as_ref().starts_with('>'));
         }
+        table
     }
 
     /// Adds a row; cells may hold colours. Missing cells are empty, surplus ones are dropped.

@@ -1,6 +1,7 @@
 """Packs the results of a run into one archive on the master: FOLDER LIMIT CHUNK, sizes in bytes.
 
-Takes what the plan's output patterns match inside the run's folder and nowhere else, and what the runner left. Files that
+Takes what the plan's output patterns match inside the run's folder and nowhere else, or inside the folder of each member if
+it has members, and what the runner left. Files that
 would make the compressed archive larger than the limit are named instead. Answers one line of JSON and, on a second, the
 first chunk of the archive in base64.
 """
@@ -19,6 +20,8 @@ import zlib
 
 folder, limit, chunk = os.path.realpath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 control = os.path.join(folder, ".ewulf")
+with open(os.path.join(control, "plan.json"), encoding="utf-8") as opened:
+    plan = json.load(opened)
 
 # Files beyond this are not even tried: compressing them takes longer than a user waits for a refusal.
 TRIED_BYTES = 1 << 30
@@ -34,9 +37,17 @@ def expression(segment):
     return re.compile("".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in segment), re.DOTALL)
 
 
-def matches(pattern):
-    """Paths relative to the folder that a pattern matches."""
-    found = [""]
+def places():
+    """Folders that patterns are relative to: the run's, or its members'."""
+    if not plan.get("groups"):
+        return [""]
+    members = os.path.join(folder, "members")
+    return [os.path.join("members", name) for name in sorted(os.listdir(members))] if os.path.isdir(members) else []
+
+
+def matches(place, pattern):
+    """Paths relative to the run's folder that a pattern matches inside a place."""
+    found = [place]
     for segment in [] if pattern == "." else pattern.split("/"):
         special, next_found = re.search(r"[*?]", segment), []
         for parent in found:
@@ -46,7 +57,14 @@ def matches(pattern):
                 if name == segment or special and not hidden and expression(segment).fullmatch(name):
                     next_found.append(os.path.join(parent, name))
         found = next_found
-    return found
+    return [path for path in found if not is_shared(path)]
+
+
+def is_shared(path):
+    """Whether a path is a member's link to what all of them have."""
+    whole, parts = os.path.join(folder, path), path.split("/")
+    is_own = bool(plan.get("groups")) and parts[0] == "members" and len(parts) == 3
+    return is_own and os.path.islink(whole) and os.readlink(whole) == f"../../{parts[2]}"
 
 
 def files(path, left):
@@ -61,7 +79,8 @@ def files(path, left):
         return [path]
     if not os.path.isdir(whole) or (path and os.path.islink(whole)):
         return []
-    return [file for name in sorted(os.listdir(whole)) for file in files(os.path.join(path, name), left)]
+    paths = [os.path.join(path, name) for name in sorted(os.listdir(whole))]
+    return [file for path in paths if not is_shared(path) for file in files(path, left)]
 
 
 def compressed_bytes(path, enough):
@@ -81,7 +100,7 @@ def add(archive, name, data):
 
 def own(archive):
     """What the runner left."""
-    for name in ("status.json", "failure.json", "output.log"):
+    for name in ("status.json", "failure.json", "members.jsonl", "output.log"):
         path = os.path.join(control, name)
         if os.path.isfile(path):
             with open(path, "rb") as file:
@@ -106,11 +125,9 @@ def pack(target, paths, left):
 
 
 def main():
-    with open(os.path.join(control, "plan.json"), encoding="utf-8") as file:
-        patterns = json.load(file)["manifest"]["outputs"]
     left, missing, paths = [], [], {}
-    for pattern in patterns:
-        found = [file for match in matches(pattern) for file in files(match, left)]
+    for pattern in plan["manifest"]["outputs"]:
+        found = [file for place in places() for match in matches(place, pattern) for file in files(match, left)]
         if not found:
             missing.append(pattern)
         paths.update(dict.fromkeys(found))
