@@ -145,7 +145,10 @@ fn rank_failure(plan: &Plan, end: &RankEnd, facts: &FailureFacts, outcome: Outco
         (false, status @ 129..=192) => how_it_ended(128 - status),
         (false, status) => how_it_ended(status),
     };
-    let lines = if end.lines.is_empty() { facts.lines.clone() } else { end.lines.clone() };
+    // A program may leave it to one of its ranks to say what is wrong, and that need not be the first to end.
+    let alike = facts.ranks.iter().filter(|other| other.status == end.status);
+    let speaker = std::iter::once(end).chain(alike).find(|end| !end.lines.is_empty());
+    let lines = speaker.map_or_else(|| facts.lines.clone(), |end| end.lines.clone());
     JobFailure { outcome, message: format!("rank {}{place} {how}", end.rank), rank: Some(end.rank), node, exit, signal, lines }
 }
 
@@ -247,6 +250,14 @@ mod tests {
         assert_eq!(failure.message, "rank 3 on node/compute/0 was killed by signal 9 (SIGKILL); it may have run out of memory");
         assert_eq!((failure.rank, failure.signal, failure.exit), (Some(3), Some(9), None));
         assert_eq!(failure.lines, ["last words of 3"]);
+    }
+
+    #[test]
+    fn a_silent_rank_is_told_with_the_words_of_another_that_failed() {
+        let silent = RankEnd { lines: Vec::new(), ..end(1, 2) };
+        let facts = FailureFacts { exit: 2, ranks: vec![silent, end(0, 2)], ..FailureFacts::default() };
+        let failure = explain(Outcome::Failed, facts, &[]);
+        assert_eq!((failure.rank, failure.lines), (Some(1), vec!["last words of 0".to_owned()]));
     }
 
     #[test]
