@@ -193,6 +193,7 @@ unsafe fn ripple<L: Lanes>(counter: &mut [L; 8], place: usize, mut carry: L) {
 }
 
 /// Adds what the counters have to the sums.
+#[expect(clippy::needless_range_loop, reason = "four arrays by one index, without closures")]
 #[inline(always)]
 unsafe fn flush<L: Lanes, const STREAMS: usize>(counters: &[[L; 8]; STREAMS], x: i16, sums: &mut Sums) {
     let mut counts = [[EMPTY; 8]; MOST_STREAMS];

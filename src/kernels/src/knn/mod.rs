@@ -7,9 +7,9 @@
 
 pub mod baseline;
 pub mod dense;
-pub mod lanes;
+mod lanes;
 pub mod listed;
-pub mod memory;
+mod memory;
 pub mod nearest;
 pub mod order;
 pub mod predict;

@@ -22,10 +22,15 @@ fn nearer(one: &Neighbour, other: &Neighbour) -> Ordering {
 /// Candidates for the nearest of every movie, by row.
 ///
 /// A list grows to twice its capacity or so, then all but the nearest go, and the last of those is the bar for others:
-/// a few instructions a candidate, where an ordered list would move half of itself.
+/// a few instructions a candidate, where an ordered list would move half of itself. Lists lie in one run of memory, since
+/// candidates come for all rows in turn: to add one must not wait for where its list is.
 pub struct Nearest {
     capacity: usize,
-    lists: Vec<Vec<Neighbour>>,
+    /// Places of each list.
+    room: usize,
+    lengths: Vec<u32>,
+    /// `[rows, room]`; the part beyond a list's length has no meaning.
+    lists: Vec<Neighbour>,
     /// What to be nearer than, by row: similarity and movie index.
     bars: Vec<f64>,
     bar_movies: Vec<u32>,
@@ -34,11 +39,14 @@ pub struct Nearest {
 impl Nearest {
     /// No candidates yet.
     pub fn new(rows: usize, capacity: usize) -> Self {
-        let lists = vec![Vec::new(); rows];
         let padded = rows.next_multiple_of(COLUMNS);
         // Nothing is nearer than infinity: no capacity keeps nothing.
         let bar = if capacity == 0 { f64::INFINITY } else { f64::NEG_INFINITY };
-        Self { capacity, lists, bars: vec![bar; padded], bar_movies: vec![0; padded] }
+        // A list has one candidate at most for each other movie.
+        let room = if capacity == 0 { 0 } else { (2 * capacity + 48).min(rows) };
+        // Zeros are not written before they are needed.
+        let lists = vec![(0.0, 0); rows * room];
+        Self { capacity, room, lengths: vec![0; rows], lists, bars: vec![bar; padded], bar_movies: vec![0; padded] }
     }
 
     /// Offers the pairs of a row with a block of columns: each to both movies. `movies` are the movie indexes by row.
@@ -67,38 +75,59 @@ impl Nearest {
         if neighbour.0 < bar || (neighbour.0 == bar && neighbour.1 >= self.bar_movies[row]) {
             return;
         }
-        let list = &mut self.lists[row];
-        list.push(neighbour);
-        if list.len() >= 2 * self.capacity + 48 {
-            list.select_nth_unstable_by(self.capacity - 1, nearer);
-            list.truncate(self.capacity);
-            (self.bars[row], self.bar_movies[row]) = list[self.capacity - 1];
+        let length = self.lengths[row] as usize;
+        self.lists[row * self.room + length] = neighbour;
+        self.lengths[row] += 1;
+        if length + 1 == self.room && self.room > self.capacity {
+            self.shorten(row);
         }
+    }
+
+    /// Leaves the nearest of a full list, and sets its bar.
+    #[cold]
+    fn shorten(&mut self, row: usize) {
+        let list = &mut self.lists[row * self.room..][..self.room];
+        list.select_nth_unstable_by(self.capacity - 1, nearer);
+        (self.bars[row], self.bar_movies[row]) = list[self.capacity - 1];
+        self.lengths[row] = self.capacity as u32;
+    }
+
+    /// The nearest of each row, in any order.
+    fn into_lists(mut self) -> Vec<Vec<Neighbour>> {
+        let lists = self.lengths.iter().enumerate().map(|(row, length)| {
+            let list = &mut self.lists[row * self.room..][..*length as usize];
+            if list.len() > self.capacity {
+                list.select_nth_unstable_by(self.capacity - 1, nearer);
+            }
+            list[..list.len().min(self.capacity)].to_vec()
+        });
+        lists.collect()
     }
 
     /// Collects the nearest of all movies at rank 0: each rank decides on a share of the rows, of which all ranks sent it
     /// their candidates.
     pub fn gathered<C: Communicator>(
-        mut self,
+        self,
         communicator: &C,
         movies: &[u32],
         movie_ids: &[u32],
         columns: usize,
     ) -> Option<Neighbours> {
         let (rank, size) = (communicator.rank(), communicator.size());
-        let rows = self.lists.len();
-        self.lists.iter_mut().for_each(|list| shorten(list, self.capacity));
+        let capacity = self.capacity;
+        let mut lists = self.into_lists();
+        let rows = lists.len();
         let share = |rank: usize| rows * rank / size..rows * (rank + 1) / size;
         for step in 1..size {
             let (to, from) = ((rank + step) % size, (rank + size - step) % size);
-            let outgoing = Packed::of(&self.lists[share(to)]);
+            let outgoing = Packed::of(&lists[share(to)]);
             let incoming = outgoing.exchange(communicator, to, from, share(rank).len());
-            incoming.unpack(&mut self.lists[share(rank)]);
+            incoming.unpack(&mut lists[share(rank)]);
         }
-        let own = &mut self.lists[share(rank)];
+        let own = &mut lists[share(rank)];
         for list in own.iter_mut() {
-            shorten(list, self.capacity);
             list.sort_unstable_by(nearer);
+            list.truncate(capacity);
         }
         let own = Packed::of(own);
         let count = |values: usize| -> Vec<usize> {
@@ -111,14 +140,6 @@ impl Nearest {
         communicator.gather(0, &own.movies, &values_of, &mut all.movies);
         communicator.gather(0, &own.similarities, &values_of, &mut all.similarities);
         (rank == 0).then(|| all.named(movies, movie_ids, columns))
-    }
-}
-
-/// Leaves the nearest, in any order.
-fn shorten(list: &mut Vec<Neighbour>, capacity: usize) {
-    if list.len() > capacity {
-        list.select_nth_unstable_by(capacity, nearer);
-        list.truncate(capacity);
     }
 }
 
@@ -231,6 +252,6 @@ mod tests {
     fn no_capacity_keeps_nothing() {
         let mut nearest = Nearest::new(1, 0);
         nearest.keep(0, (1.0, 3));
-        assert_eq!(nearest.lists[0], []);
+        assert_eq!(nearest.into_lists(), [[]]);
     }
 }

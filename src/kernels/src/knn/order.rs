@@ -54,8 +54,8 @@ pub fn user_shares(store: &Store, ranks: usize) -> Vec<Range<u32>> {
         let step = store.len().div_ceil(SAMPLES).max(1);
         let mut sample: Vec<u32> = store.raters().iter().copied().step_by(step).collect();
         sample.sort_unstable();
-        for rank in 1..ranks {
-            bounds[rank] = sample.get(sample.len() * rank / ranks).copied().unwrap_or(0);
+        for (rank, bound) in bounds[..ranks].iter_mut().enumerate().skip(1) {
+            *bound = sample.get(sample.len() * rank / ranks).copied().unwrap_or(0);
         }
     }
     bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()

@@ -42,10 +42,9 @@ impl Widths {
     /// The number of blocks that costs least for a user with so many ratings in each block of columns; the last count is
     /// of all columns beyond.
     fn choose(&self, counts: &[u32]) -> usize {
-        let after = |block: usize| counts[block..].iter().sum::<u32>();
         let (mut best, mut least, mut dense) = (0, f64::INFINITY, 0.0);
-        let mut rest = after(0);
-        for width in 0..counts.len() {
+        let mut rest: u32 = counts.iter().sum();
+        for (width, count) in counts.iter().enumerate() {
             // To get at a list costs a rater about half as much as a block.
             let pairs = 0.5 * f64::from(rest) * f64::from(rest);
             let cost = dense + self.entry * pairs + 0.5 * self.block * f64::from(rest);
@@ -54,7 +53,7 @@ impl Widths {
             }
             // Every rating at or after a block needs this block's columns.
             dense += self.block * f64::from(rest);
-            rest -= counts[width];
+            rest -= count;
         }
         best.min(self.most)
     }

@@ -171,10 +171,15 @@ impl Work<'_> {
         let (own, total) = order::dealt(costs, communicator.size(), communicator.rank());
         let mut found = Box::new(Similarities([0.0; COLUMNS]));
         let mut all = Vec::new();
-        let mut done = 0.0;
-        for row in own {
+        // Popular rows are computed together; what is left of them is little.
+        let popular = self.rows.popular(own.iter().map(|row| (*row as usize, self.end(*row as usize))));
+        let (together, mut done) = (popular.len(), popular.iter().map(|popular| costs[popular.row]).sum::<f64>());
+        self.rows.take(popular, |part| events.progress((1000.0 * part * done / total) as u64, 1000));
+        for (at, row) in own.into_iter().enumerate() {
             self.row(row as usize, &mut found, &mut all);
-            done += costs[row as usize];
+            if at >= together {
+                done += costs[row as usize];
+            }
             events.progress((1000.0 * done / total) as u64, 1000);
         }
         events.progress(1000, 1000);
