@@ -28,9 +28,26 @@ pub struct EventsError {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-enum Event {
-    Phase { phase: &'static str },
-    Progress { phase: &'static str, done: u64, total: u64 },
+enum Event<'a> {
+    Phase {
+        phase: &'static str,
+    },
+    Progress {
+        phase: &'static str,
+        done: u64,
+        total: u64,
+        #[serde(flatten)]
+        values: Values<'a>,
+    },
+}
+
+/// What was measured, by name.
+struct Values<'a>(&'a [(&'static str, f64)]);
+
+impl Serialize for Values<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
 }
 
 enum Destination {
@@ -102,13 +119,25 @@ impl Events {
         if total == 0 || self.finished || (done < total && recent) {
             return;
         }
-        self.told = Some(now);
         self.finished = done >= total;
+        self.tell(now, done, total, &[]);
+    }
+
+    /// Tells how far the phase is and what was measured there, such as an error after an epoch: always told.
+    pub fn measured(&mut self, done: u64, total: u64, values: &[(&'static str, f64)]) {
+        self.tell(Instant::now(), done, total, values);
+    }
+
+    fn tell(&mut self, now: Instant, done: u64, total: u64, values: &[(&'static str, f64)]) {
+        self.told = Some(now);
         let phase = self.phase;
         match &mut self.destination {
             Destination::Silent => {}
-            Destination::File(file) => append(file, &Event::Progress { phase, done, total }),
-            Destination::Lines => say(&format!("{}: {phase} {done}/{total}\n", self.kernel)),
+            Destination::File(file) => append(file, &Event::Progress { phase, done, total, values: Values(values) }),
+            Destination::Lines => {
+                let values: String = values.iter().map(|(name, value)| format!(" {name} {value:.5}")).collect();
+                say(&format!("{}: {phase} {done}/{total}{values}\n", self.kernel));
+            }
         }
     }
 
@@ -153,7 +182,7 @@ fn say(line: &str) {
 /// Appends one line in one write, so that a follower never reads half an event.
 ///
 /// Telling is never worth failing a job for: an error is ignored.
-fn append(file: &mut File, event: &Event) {
+fn append(file: &mut File, event: &Event<'_>) {
     if let Ok(mut line) = serde_json::to_vec(event) {
         line.push(b'\n');
         let _ = file.write_all(&line);
@@ -179,6 +208,20 @@ mod tests {
         assert_eq!(lines[1], r#"{"event":"progress","phase":"sample","done":0,"total":1000}"#);
         assert_eq!(lines.iter().filter(|line| line.contains(r#""done":1000"#)).count(), 1);
         assert!(lines.len() < 20, "{} lines", lines.len());
+    }
+
+    #[test]
+    fn what_is_measured_is_always_told_with_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+        let mut events = Events { destination: Destination::File(file), ..Events::silent("svd") };
+        events.phase("train");
+        (1..=3).for_each(|epoch| events.measured(epoch, 3, &[("train_rmse", 1.0 / epoch as f64)]));
+        let lines = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(lines.lines().count(), 4);
+        let last = r#"{"event":"progress","phase":"train","done":2,"total":3,"train_rmse":0.5}"#;
+        assert_eq!(lines.lines().nth(2), Some(last));
     }
 
     #[test]
