@@ -1,10 +1,14 @@
 //! NumPy arrays from files: one or two dimensions of floats, as kernels and NumPy itself write them.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
+
+/// A dictionary with a shape of two dimensions is far shorter.
+const LONGEST_HEADER: u64 = 1 << 16;
 
 /// An array that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,32 +31,76 @@ pub enum NpyError {
     },
 }
 
-/// Reads an array of `<f4` or `<f8`; one dimension becomes a single column.
+/// An array of `<f4` or `<f8` in a file; one dimension is a single column.
+#[derive(Debug)]
+pub struct Npy {
+    path: PathBuf,
+    file: File,
+    /// Where the first element is.
+    begin: u64,
+    is_double: bool,
+    shape: (usize, usize),
+}
+
+impl Npy {
+    /// Opens a file, and makes sure that it is as long as its header says.
+    pub fn open(path: &Path) -> Result<Self, NpyError> {
+        let unreadable = |source| NpyError::Unreadable { path: path.to_owned(), source };
+        let other = |found: String| NpyError::Other { path: path.to_owned(), found };
+        let mut file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let mut beginning = Vec::new();
+        file.by_ref().take(LONGEST_HEADER).read_to_end(&mut beginning).map_err(unreadable)?;
+        let (header, begin) = header(&beginning).ok_or_else(|| other("no header of a NumPy array".into()))?;
+        let shown = || other(format!("the header {:?}", header.trim_end()));
+        let (rows, columns) = shape(header).ok_or_else(shown)?;
+        let is_c_order = field(header, "fortran_order").is_some_and(|value| value.starts_with("False"));
+        let kind = field(header, "descr").filter(|_| is_c_order).ok_or_else(shown)?;
+        let is_double = kind.starts_with("'<f8'");
+        if !is_double && !kind.starts_with("'<f4'") {
+            return Err(shown());
+        }
+        let expected = (rows as u128) * (columns as u128) * if is_double { 8 } else { 4 };
+        let found = u128::from(length) - begin as u128;
+        if found != expected {
+            return Err(other(format!("{found} bytes of data for {rows} rows of {columns}")));
+        }
+        Ok(Self { path: path.to_owned(), file, begin: begin as u64, is_double, shape: (rows, columns) })
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.0
+    }
+
+    /// The number of columns.
+    pub fn columns(&self) -> usize {
+        self.shape.1
+    }
+
+    /// Reads some of the rows.
+    pub fn read(&mut self, rows: Range<usize>) -> Result<Array2<f64>, NpyError> {
+        let size = if self.is_double { 8 } else { 4 };
+        let mut bytes = vec![0; rows.len() * self.columns() * size];
+        let begin = self.begin + (rows.start * self.columns() * size) as u64;
+        let read = self.file.seek(SeekFrom::Start(begin)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|source| NpyError::Unreadable { path: self.path.clone(), source })?;
+        let numbers: Vec<f64> = match self.is_double {
+            true => bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(),
+            false => bytes.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect(),
+        };
+        Ok(Array2::from_shape_vec((rows.len(), self.columns()), numbers).expect("as many bytes were read as the shape takes"))
+    }
+}
+
+/// Reads a whole array.
 pub fn read(path: &Path) -> Result<Array2<f64>, NpyError> {
-    let bytes = fs::read(path).map_err(|source| NpyError::Unreadable { path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|found| NpyError::Other { path: path.to_owned(), found })
+    let mut array = Npy::open(path)?;
+    array.read(0..array.rows())
 }
 
-/// The array in a file's bytes, or what is there instead.
-fn parse(bytes: &[u8]) -> Result<Array2<f64>, String> {
-    let (header, data) = header(bytes).ok_or("no header of a NumPy array")?;
-    let (rows, columns) = shape(header).ok_or_else(|| format!("the header {:?}", header.trim_end()))?;
-    let is_c_order = field(header, "fortran_order").is_some_and(|value| value.starts_with("False"));
-    let numbers: Vec<f64> = match field(header, "descr") {
-        Some(kind) if is_c_order && kind.starts_with("'<f4'") => {
-            data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
-        }
-        Some(kind) if is_c_order && kind.starts_with("'<f8'") => {
-            data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
-        }
-        _ => return Err(format!("the header {:?}", header.trim_end())),
-    };
-    let found = numbers.len();
-    Array2::from_shape_vec((rows, columns), numbers).map_err(|_| format!("{found} numbers for {rows} rows of {columns}"))
-}
-
-/// The dictionary of versions 1 to 3 as text, and what follows it.
-fn header(bytes: &[u8]) -> Option<(&str, &[u8])> {
+/// The dictionary of versions 1 to 3 as text, and where it ends.
+fn header(bytes: &[u8]) -> Option<(&str, usize)> {
     let rest = bytes.strip_prefix(b"\x93NUMPY")?;
     let (version, rest) = rest.split_first_chunk::<2>()?;
     let (length, rest) = match version[0] {
@@ -61,7 +109,7 @@ fn header(bytes: &[u8]) -> Option<(&str, &[u8])> {
         _ => return None,
     };
     let (header, data) = rest.split_at_checked(length)?;
-    Some((std::str::from_utf8(header).ok()?, data))
+    Some((std::str::from_utf8(header).ok()?, bytes.len() - data.len()))
 }
 
 /// What follows a key of the dictionary.
@@ -86,6 +134,7 @@ mod tests {
     use super::*;
     use crate::output::write_npy;
     use ndarray::array;
+    use std::fs;
 
     #[test]
     fn what_was_written_is_read() {
@@ -93,6 +142,7 @@ mod tests {
         let path = folder.path().join("a.npy");
         write_npy(&path, &array![[1.5f64, -2.0], [3.25, 1e300]]).unwrap();
         assert_eq!(read(&path).unwrap(), array![[1.5, -2.0], [3.25, 1e300]]);
+        assert_eq!(Npy::open(&path).unwrap().read(1..2).unwrap(), array![[3.25, 1e300]]);
         write_npy(&path, &array![0.5f32, 4.0, 3.5]).unwrap();
         assert_eq!(read(&path).unwrap(), array![[0.5], [4.0], [3.5]]);
         write_npy(&path, &ndarray::Array1::<f32>::zeros(0)).unwrap();
@@ -111,6 +161,6 @@ mod tests {
         write_npy(&path, &array![1f64, 2.0]).unwrap();
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(complaint().ends_with("found 1 numbers for 2 rows of 1"), "{}", complaint());
+        assert!(complaint().ends_with("found 15 bytes of data for 2 rows of 1"), "{}", complaint());
     }
 }
