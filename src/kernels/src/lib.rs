@@ -19,3 +19,4 @@ pub mod ratings;
 pub mod scores;
 pub mod simd;
 pub mod startup;
+pub mod svd;
