@@ -4,6 +4,7 @@
 //! alone, and on threads in tests. The crate is compiled inside the images, away from its workspace; it knows nothing of
 //! clouds, clusters or manifests. What a job sees of it is a command line, files in the working folder, and events.
 
+pub mod blend;
 pub mod communicator;
 pub mod datagen;
 pub mod events;

@@ -41,6 +41,8 @@ const PRIMITIVES: &str = env!("CARGO_BIN_EXE_primitives");
 const PI: &str = env!("CARGO_BIN_EXE_pi");
 const NETPIPE: &str = env!("CARGO_BIN_EXE_netpipe");
 const KNN: &str = env!("CARGO_BIN_EXE_knn");
+const SVD: &str = env!("CARGO_BIN_EXE_svd");
+const BLEND: &str = env!("CARGO_BIN_EXE_blend");
 const DATAGEN: &str = env!("CARGO_BIN_EXE_datagen");
 
 #[test]
@@ -134,6 +136,51 @@ fn knn_writes_the_same_bytes_on_any_number_of_ranks_from_any_format() {
 }
 
 #[test]
+fn svd_and_blend_write_the_same_bytes_on_any_number_of_ranks_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = ["--movies", "60", "--users", "400", "--ratings", "6000", "--output", "data", "--format", "movielens-csv"];
+    let generated = Command::new(DATAGEN).args(shape).current_dir(folder.path()).output().unwrap();
+    assert!(generated.status.success(), "{}", text(&generated.stderr));
+    let svd = |ranks: usize, output: &str, more: &[&str]| {
+        let common = ["--input", "data", "--fold", "1/5", "--factors", "6", "--output", output];
+        let command = mpirun(ranks, SVD, &[&common[..], more].concat(), folder.path());
+        success(command, &folder.path().join(output));
+        let names = ["user_factors.npy", "movie_factors.npy", "user_bias.npy", "predictions.npy", "rmse.csv"];
+        names.map(|name| fs::read(folder.path().join(output).join(name)).unwrap())
+    };
+    let alone = svd(1, "alone", &["--epochs", "6"]);
+    for ranks in [2, 3, 5] {
+        assert!(svd(ranks, &format!("on-{ranks}"), &["--epochs", "6"]) == alone, "on {ranks} ranks");
+    }
+    svd(2, "again", &["--epochs", "4", "--checkpoint-every", "2"]);
+    assert!(svd(3, "again", &["--epochs", "6", "--resume"]) == alone, "after a restart");
+    let funk = ["--method", "funk", "--epochs", "30", "--learning-rate", "0.02"];
+    assert!(svd(1, "funk", &funk) == svd(3, "funk-on-3", &funk), "funk on 3 ranks");
+
+    let blend = |ranks: usize| {
+        let arguments = ["--predictions", "alone", "funk", "--folds", "4"];
+        let (summary, _) = success(mpirun(ranks, BLEND, &arguments, folder.path()), folder.path());
+        assert_eq!(summary["models"].as_array().unwrap().len(), 2);
+        (summary["blended"].clone(), ["weights.csv", "blended.npy"].map(|name| fs::read(folder.path().join(name)).unwrap()))
+    };
+    let alone = blend(1);
+    assert!([2, 3].into_iter().all(|ranks| blend(ranks) == alone));
+}
+
+#[test]
+fn svd_tells_a_failure_that_all_ranks_know_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("u.data"), "1\t2\t3\t4\n1\t3\t5\t4\n").unwrap();
+    for arguments in [&["--patience", "2"][..], &["--learning-rate", "1e30"]] {
+        let output = outcome(mpirun(3, SVD, &[&["--input", "u.data"], arguments].concat(), folder.path()));
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success());
+        assert_eq!(stderr.lines().filter(|line| line.starts_with("svd: rank 0: ")).count(), 1, "{stderr}");
+        assert_eq!(stderr.lines().filter(|line| line.starts_with("svd: rank")).count(), 1, "{stderr}");
+    }
+}
+
+#[test]
 fn sets_with_fewer_movies_than_ranks_or_none_at_all_are_no_errors() {
     for (lines, movies) in [("", 0), ("1,7,3,0\n2,7,4,0\n1,9,1,0\n2,9,5,0\n", 2)] {
         let folder = tempfile::tempdir().unwrap();
@@ -179,7 +226,7 @@ fn wrong_arguments_are_told_once_with_status_2() {
 #[test]
 fn help_shows_an_example_once() {
     let folder = tempfile::tempdir().unwrap();
-    for program in [PRIMITIVES, PI, NETPIPE, KNN, DATAGEN] {
+    for program in [PRIMITIVES, PI, NETPIPE, KNN, SVD, BLEND, DATAGEN] {
         let output = outcome(mpirun(2, program, &["--help"], folder.path()));
         assert!(output.status.success());
         assert_eq!(text(&output.stdout).matches("Example:").count(), 1, "{program}");
