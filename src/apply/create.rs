@@ -35,7 +35,13 @@ pub(super) fn token(run: &Run, parts: &[&str]) -> String {
     format!("ewulf-{}", fingerprint::of(&(run.plan.cluster.as_str(), parts)))
 }
 
+/// How long something whose creating call went unanswered is looked for before it is created again: what exists shows
+/// up in lists within seconds (ec2.md 1.1), and one that is made twice costs more than a wait.
+const LOOK_UP: Duration = Duration::from_secs(20);
+
 /// Creates what has no client token: after an ambiguous answer or a name that is taken, `find` is asked first.
+///
+/// The SDK must not repeat such a call by itself, since it cannot look: VPCs, subnets and gateways go by `ec2_once`.
 async fn create_or_adopt<C, F>(create: impl Fn() -> C, find: impl Fn() -> F) -> Result<String, CallError>
 where
     C: Future<Output = Result<Option<String>, CallError>>,
@@ -50,7 +56,7 @@ where
         };
         match error.class {
             Class::Ambiguous | Class::Exists | Class::Unreachable => {
-                if let Some(id) = find().await? {
+                if let Some(id) = look_up(&find).await? {
                     return Ok(id);
                 }
             }
@@ -60,6 +66,22 @@ where
         }
         if !backoff.pause().await {
             return Err(error);
+        }
+    }
+}
+
+/// Asks `find` until it finds something or [`LOOK_UP`] is over.
+async fn look_up<F>(find: impl Fn() -> F) -> Result<Option<String>, CallError>
+where
+    F: Future<Output = Result<Option<String>, CallError>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), LOOK_UP);
+    loop {
+        if let Some(id) = find().await? {
+            return Ok(Some(id));
+        }
+        if !backoff.pause().await {
+            return Ok(None);
         }
     }
 }
@@ -84,7 +106,7 @@ pub async fn vpc(run: &Run, cidr: Ipv4Network) -> Result<String, StepError> {
     let id = create_or_adopt(
         || async {
             let tags = tag_specification(run, address, sdk::ResourceType::Vpc, Tags::new());
-            let answer = run.cloud.ec2.create_vpc().cidr_block(cidr.to_string()).tag_specifications(tags).send().await;
+            let answer = run.cloud.ec2_once.create_vpc().cidr_block(cidr.to_string()).tag_specifications(tags).send().await;
             Ok(answer.map_err(|error| failure("CreateVpc", "vpc", error))?.vpc.and_then(|vpc| vpc.vpc_id))
         },
         find_by_tags!(run, address, "DescribeVpcs", describe_vpcs, vpcs, vpc_id),
@@ -99,7 +121,7 @@ pub async fn subnet(run: &Run, cidr: Ipv4Network, zone: &str) -> Result<String, 
     let id = create_or_adopt(
         || async {
             let tags = tag_specification(run, address, sdk::ResourceType::Subnet, Tags::new());
-            let request = run.cloud.ec2.create_subnet().vpc_id(&vpc).cidr_block(cidr.to_string()).availability_zone(zone);
+            let request = run.cloud.ec2_once.create_subnet().vpc_id(&vpc).cidr_block(cidr.to_string()).availability_zone(zone);
             let answer = request.tag_specifications(tags).send().await;
             Ok(answer.map_err(|error| failure("CreateSubnet", "subnet", error))?.subnet.and_then(|subnet| subnet.subnet_id))
         },
@@ -126,7 +148,7 @@ pub async fn gateway(run: &Run) -> Result<String, StepError> {
     let id = create_or_adopt(
         || async {
             let tags = tag_specification(run, address, sdk::ResourceType::InternetGateway, Tags::new());
-            let answer = run.cloud.ec2.create_internet_gateway().tag_specifications(tags).send().await;
+            let answer = run.cloud.ec2_once.create_internet_gateway().tag_specifications(tags).send().await;
             let answer = answer.map_err(|error| failure("CreateInternetGateway", "gateway", error))?;
             Ok(answer.internet_gateway.and_then(|gateway| gateway.internet_gateway_id))
         },

@@ -41,7 +41,8 @@ pub enum Place {
 #[derive(Debug, Clone)]
 pub struct Cloud {
     pub ec2: aws_sdk_ec2::Client,
-    /// EC2 without retries by the SDK, for RunInstances: missing capacity is a server error that it would repeat blindly.
+    /// EC2 without retries by the SDK: for RunInstances, whose missing capacity is a server error that it would repeat
+    /// blindly, and for creates without a client token, which it might carry out twice.
     pub ec2_once: aws_sdk_ec2::Client,
     pub ssm: aws_sdk_ssm::Client,
     pub region: String,
