@@ -7,6 +7,7 @@
 mod kit;
 mod netpipe;
 mod pi;
+mod ratings;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ type Subject = (&'static str, &'static str, fn() -> Result<Vec<Row>, kit::Failur
 const SUBJECTS: &[Subject] = &[
     ("pi", "random points a second against NumPy", pi::rows),
     ("netpipe", "messages between two ranks against NetPIPE in C", netpipe::rows),
+    ("ratings", "rating files to columns", ratings::rows),
 ];
 
 fn main() -> ExitCode {

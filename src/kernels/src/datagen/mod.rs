@@ -64,6 +64,8 @@ pub enum Format {
     #[value(name = "movielens-100k")]
     #[serde(rename = "movielens-100k")]
     Movielens100k,
+    /// The columns that kernels make of the Netflix Prize text, ready to be mapped: ratings.ewulf
+    Columns,
 }
 
 /// Why there is no data set.
@@ -185,7 +187,7 @@ impl Datagen {
         run.events.phase("generate");
         let set = generate(&shape, |done, total| run.events.progress(done, total));
         run.events.phase("write");
-        let written = write::write(&partial, self.format, &shape, &set, |done, total| run.events.progress(done, total))
+        let written = write::write(&partial, self.format, &shape, set, |done, total| run.events.progress(done, total))
             .and_then(|()| write_json(&partial.join(RECEIPT), receipt))
             .and_then(|()| fs::rename(&partial, &self.output).map_err(failed));
         if written.is_err() {

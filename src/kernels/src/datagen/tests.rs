@@ -6,9 +6,8 @@ use crate::events::Events;
 use crate::knn::predict::Prediction;
 use crate::knn::search::{Search, WIDTHS};
 use crate::knn::similarity::Similarity;
-use crate::ratings::Ratings;
-use crate::ratings::read::read;
 use crate::ratings::split::HeldOut;
+use crate::ratings::{Input, Ratings, load};
 use crate::simd::Simd;
 
 fn shape(movies: u32, users: u32, ratings: u64) -> Shape {
@@ -61,15 +60,18 @@ fn movies_correlate_with_each_other() {
 #[test]
 fn every_format_reads_back_as_the_same_set() {
     let folder = tempfile::tempdir().unwrap();
-    for (format, half_stars) in [(Format::Netflix, false), (Format::MovielensCsv, true), (Format::Movielens100k, false)] {
+    for (format, half_stars) in
+        [(Format::Netflix, false), (Format::MovielensCsv, true), (Format::Movielens100k, false), (Format::Columns, false)]
+    {
         let output = folder.path().join(format!("{format:?}"));
         let datagen = Datagen { movies: 40, users: 90, ratings: 1000, seed: 3, format, output: output.clone() };
         datagen.run(&mut Run::silent(&Solo, folder.path())).unwrap();
         let mut expected = set(&Shape { movies: 40, users: 90, ratings: 1000, seed: 3, half_stars });
-        if format == Format::Netflix {
+        if matches!(format, Format::Netflix | Format::Columns) {
             expected.user_ids.iter_mut().for_each(|user| *user = write::customer(3, *user) as u32);
         }
-        assert!(read(&output, None, |_, _| {}).unwrap() == expected, "{format:?}");
+        let store = load(&mut Run::silent(&Solo, folder.path()), &Input::new(&output)).unwrap();
+        assert!(store.to_ratings() == expected, "{format:?}");
     }
 }
 

@@ -7,7 +7,9 @@ use super::Format;
 use super::generate::{Set, Shape};
 use crate::output::{OutputError, write_atomically};
 use crate::random::derive;
-use crate::ratings::offsets;
+use crate::ratings::columns::build;
+use crate::ratings::workers::Workers;
+use crate::ratings::{cache, offsets};
 
 /// Seconds of a day.
 const DAY: u64 = 86_400;
@@ -17,19 +19,20 @@ pub fn write(
     folder: &Path,
     format: Format,
     shape: &Shape,
-    set: &Set,
+    set: Set,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<(), OutputError> {
     match format {
-        Format::Netflix => netflix(folder, shape, set, &mut progress),
+        Format::Netflix => netflix(folder, shape, &set, &mut progress),
+        Format::Columns => columns(folder, shape, set),
         Format::MovielensCsv => write_atomically(&folder.join("ratings.csv"), |writer| {
             writeln!(writer, "userId,movieId,rating,timestamp")?;
-            rows(set, &mut progress, |[user, movie, half_stars, second]| {
+            rows(&set, &mut progress, |[user, movie, half_stars, second]| {
                 writeln!(writer, "{user},{movie},{}.{},{second}", half_stars / 2, half_stars % 2 * 5)
             })
         }),
         Format::Movielens100k => write_atomically(&folder.join("u.data"), |writer| {
-            rows(set, &mut progress, |[user, movie, half_stars, second]| {
+            rows(&set, &mut progress, |[user, movie, half_stars, second]| {
                 writeln!(writer, "{user}\t{movie}\t{}\t{second}", half_stars / 2)
             })
         }),
@@ -55,20 +58,20 @@ fn rows(set: &Set, progress: &mut impl FnMut(u64, u64), mut line: impl FnMut([u6
 fn netflix(folder: &Path, shape: &Shape, set: &Set, progress: &mut impl FnMut(u64, u64)) -> Result<(), OutputError> {
     let starts = offsets(&set.rows.movies, shape.movies as usize + 1);
     let mut next = starts.clone();
-    let mut by_movie = vec![0; set.rows.len()];
+    let mut by_movie = vec![(0, 0, 0); set.rows.len()];
     for (row, movie) in set.rows.movies.iter().enumerate() {
-        by_movie[next[*movie as usize] as usize] = row;
+        by_movie[next[*movie as usize] as usize] = (set.rows.users[row], set.days[row], set.rows.stars[row] / 2);
         next[*movie as usize] += 1;
     }
+    let dates: Vec<[u8; 12]> = (0..=set.days.iter().copied().max().unwrap_or(0)).map(dated_end).collect();
     for movie in 1..=shape.movies as usize {
         let path = folder.join(format!("mv_{movie:07}.txt"));
         let content = || {
             let mut text = format!("{movie}:\n").into_bytes();
-            for row in &by_movie[starts[movie] as usize..starts[movie + 1] as usize] {
-                let user = customer(shape.seed, set.rows.users[*row]);
-                let (year, month, day) = date(set.days[*row]);
-                let stars = set.rows.stars[*row] / 2;
-                writeln!(text, "{user},{stars},{year}-{month:02}-{day:02}")?;
+            for (user, day, stars) in &by_movie[starts[movie] as usize..starts[movie + 1] as usize] {
+                push_number(&mut text, customer(shape.seed, *user));
+                text.extend_from_slice(&[b',', b'0' + stars]);
+                text.extend_from_slice(&dates[*day as usize]);
             }
             // The folder gets its name when all files are in it, so that each of them needs no care of its own.
             std::fs::write(&path, text)
@@ -77,6 +80,38 @@ fn netflix(folder: &Path, shape: &Shape, set: &Set, progress: &mut impl FnMut(u6
         progress(movie as u64, shape.movies.into());
     }
     Ok(())
+}
+
+/// Columns as the reader makes them of the text.
+fn columns(folder: &Path, shape: &Shape, set: Set) -> Result<(), OutputError> {
+    let mut rows = set.rows;
+    rows.users.iter_mut().for_each(|user| *user = customer(shape.seed, *user) as u32);
+    let path = folder.join(cache::FILE);
+    let ratings = build(vec![rows], Workers::of_run(1)).map_err(|error| OutputError::new(&path, io::Error::other(error)))?;
+    // No input stands behind them, so no key either.
+    cache::write(&path, &[0; 32], &ratings, false)
+}
+
+/// What follows the stars on a line.
+fn dated_end(day: u16) -> [u8; 12] {
+    let (year, month, day) = date(day);
+    let text = format!(",{year}-{month:02}-{day:02}\n");
+    text.as_bytes().try_into().expect("a year has four digits, a month and a day have two")
+}
+
+/// Adds a number's digits.
+fn push_number(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[first..]);
 }
 
 /// Netflix's customer ids rise with gaps: 480,189 of them reach up to 2,649,429, one in 5.5.

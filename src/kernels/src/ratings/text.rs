@@ -113,7 +113,10 @@ fn netflix(text: &[u8], mut at: usize, end: usize, movie: u32, rows: &mut Rows) 
     const TAIL_BYTES: u64 = 0xff_ffff_ffff;
     /// Seven digits, head, tail and the end of the line.
     const REACH: usize = 7 + 16 + 8;
-    while at < end && at + REACH <= text.len() {
+    let (users, stars_given) = (rows.users.spare_capacity_mut(), rows.stars.spare_capacity_mut());
+    let room = users.len().min(stars_given.len());
+    let mut count_read = 0;
+    while at < end && at + REACH <= text.len() && count_read < room {
         let user = word(text, at) ^ ZEROS;
         let count = wrong(user, NUMBER).trailing_zeros() / 8;
         if count == 0 || count > 7 {
@@ -133,11 +136,18 @@ fn netflix(text: &[u8], mut at: usize, end: usize, movie: u32, rows: &mut Rows) 
             [b'\r', b'\n'] => behind + 15,
             _ => break,
         };
-        rows.users.push(value(user, count));
-        rows.stars.push(2 * stars);
+        users[count_read].write(value(user, count));
+        stars_given[count_read].write(2 * stars);
+        count_read += 1;
         at = next;
     }
-    rows.movies.resize(rows.users.len(), movie);
+    let length = rows.users.len() + count_read;
+    // SAFETY: the columns are equally long, and `count_read` more values of both were written just behind their ends.
+    unsafe {
+        rows.users.set_len(length);
+        rows.stars.set_len(length);
+    }
+    rows.movies.resize(length, movie);
     at
 }
 
