@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ewulf_kernels::communicator::Solo;
-use ewulf_kernels::datagen::{Datagen, Format};
+use ewulf_kernels::datagen::{Datagen, Format, GENERATION};
 use ewulf_kernels::ratings::dialect::Names;
 use ewulf_kernels::ratings::format::detect;
 use ewulf_kernels::ratings::scan::{scan, sources};
@@ -32,7 +32,7 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 
 /// A generated set under `target/bench/data`, made on first use.
 pub fn data(name: &str, (movies, users, ratings): (u32, u32, u64), format: Format) -> Result<PathBuf, Failure> {
-    let output = folder()?.join("data").join(name);
+    let output = folder()?.join("data").join(format!("{name}-{GENERATION}"));
     let datagen = Datagen { movies, users, ratings, seed: 42, format, output: output.clone() };
     datagen.run(&mut Run::silent(&Solo, scratch("datagen")?)).map_err(|error| failed(&error))?;
     Ok(output)

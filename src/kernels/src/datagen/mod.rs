@@ -17,7 +17,7 @@ use crate::startup::{Kernel, Run};
 use generate::{Shape, generate};
 
 /// Changes whenever the same arguments would give another set.
-const GENERATION: u32 = 1;
+pub const GENERATION: u32 = 2;
 /// The file in the output folder that says what was generated.
 const RECEIPT: &str = "dataset.json";
 
