@@ -5,6 +5,7 @@
 //! environment with the peers, data sets) is made under `target/bench` when it is first asked for.
 
 mod kit;
+mod knn;
 mod netpipe;
 mod pi;
 mod ratings;
@@ -18,6 +19,7 @@ type Subject = (&'static str, &'static str, fn() -> Result<Vec<Row>, kit::Failur
 
 const SUBJECTS: &[Subject] = &[
     ("pi", "random points a second against NumPy", pi::rows),
+    ("knn", "neighbours of movies against Surprise, and on the Netflix Prize's size", knn::rows),
     ("netpipe", "messages between two ranks against NetPIPE in C", netpipe::rows),
     ("ratings", "rating files to columns", ratings::rows),
 ];

@@ -170,6 +170,25 @@ fn a_generated_set_has_the_neighbours_of_brute_force() {
 }
 
 #[test]
+fn popular_rows_taken_in_runs_of_users_have_the_same_neighbours() {
+    // Three runs of users; the most popular movies have thousands of raters.
+    let shape = Shape { movies: 40, users: 12_000, ratings: 100_000, seed: 5, half_stars: false };
+    let set = Store::from(Ratings::from_rows(generate(&shape, |_, _| {}).rows).unwrap());
+    let found = |ranks: usize, widths: Widths, simd: Simd| {
+        let search =
+            Search { simd, similarity: Similarity::Pearson, neighbours: 39, min_support: 1, predict: Prediction::Means, widths };
+        parallel(&set, ranks, usize::MAX, search)
+    };
+    // Without planes there is nothing to take in runs.
+    let expected = found(1, LAYOUTS[0], Simd::Portable);
+    for simd in Simd::available() {
+        for (ranks, widths) in [(1, LAYOUTS[2]), (3, LAYOUTS[2]), (2, WIDTHS)] {
+            assert!(found(ranks, widths, simd) == expected, "{ranks} ranks, {simd}");
+        }
+    }
+}
+
+#[test]
 fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     let input = tempfile::tempdir().unwrap();
     let path = input.path().join("ratings.csv");
