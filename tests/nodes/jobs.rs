@@ -90,6 +90,69 @@ fn a_failed_job_exits_with_5_and_names_rank_and_node() {
 }
 
 #[test]
+fn a_sweep_brings_the_results_of_all_members_but_those_that_failed() {
+    let bench = bench();
+    with_cluster(&bench);
+    // Two members at a time, one on each node of two cores; and one that the program refuses.
+    bench.write("jobs/data/seed.txt", "from the run's folder\n");
+    bench.write(
+        "jobs/sweep-pi.yaml",
+        "job: sweep-pi\ncluster: demo\nranks: all\nsplit: 2\nkernel: pi\nargs: {samples: 3000000}\nsource: ./data\n\
+         prepare: [{command: [bash, -c, 'test -e seed.txt']}]\n\
+         sweep: {list: [{seed: 1}, {seed: 2}, {seed: 3}, {no-such-option: 1}, {seed: 4, samples: 1000000}]}\noutputs: [summary.json]\n",
+    );
+    let ran = bench.run(&["run", "jobs/sweep-pi.yaml"]).expect(5);
+    assert!(ran.err.contains("1 of 5 members did not succeed; member 4 (--no-such-option 1): rank "), "{}", ran.err);
+    assert!(ran.out.contains("4 of 5 succeeded"), "{}", ran.out);
+    let folder = newest(&bench, "sweep-pi");
+    let text = std::fs::read_to_string(folder.join("sweep.json")).expect("the table is there");
+    let sweep: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let members = sweep["members"].as_array().expect("it has members");
+    let hits =
+        |samples: u64, member: &serde_json::Value| member["summary"]["hits"].as_u64().unwrap() as f64 / samples as f64 * 4.0;
+    let mut nodes = std::collections::BTreeSet::new();
+    for (number, member) in (1..).zip(members) {
+        nodes.insert(member["nodes"].to_string());
+        let own = folder.join(format!("members/{number:03}/summary.json"));
+        if number == 4 {
+            assert_eq!(member["outcome"], "failed");
+            assert!(member["failure"]["lines"].to_string().contains("no-such-option") && !own.exists(), "{member}");
+            continue;
+        }
+        let estimate = hits(if number == 5 { 1_000_000 } else { 3_000_000 }, member);
+        assert!(own.exists() && (estimate - std::f64::consts::PI).abs() < 0.02, "{member}");
+    }
+    assert_eq!(nodes.len(), 2, "both groups had members: {nodes:?}");
+    let csv = std::fs::read_to_string(folder.join("sweep.csv")).expect("the table is there as CSV");
+    assert_eq!(csv.lines().count(), 6, "{csv}");
+    assert_eq!(bench.on_node("demo", "node/compute/0", "pgrep -c prted || true").trim(), "0");
+}
+
+#[test]
+fn a_member_that_aborts_takes_no_other_with_it() {
+    let bench = bench();
+    with_cluster(&bench);
+    bench.write(
+        "jobs/folds/member.py",
+        "import json, sys, time\nfrom mpi4py import MPI\nworld, fold = MPI.COMM_WORLD, int(sys.argv[2].split('/')[0])\n\
+         world.barrier()\nif fold == 1 and world.rank == 1:\n    print('fold one aborts', file=sys.stderr, flush=True)\n    world.Abort(7)\n\
+         time.sleep(2)\ntotal = world.allreduce(world.rank + 1)\nif world.rank == 0:\n\
+         \x20   json.dump({'scores': {'rmse': fold / total, 'count': world.size}}, open('summary.json', 'w'))\n",
+    );
+    bench.write(
+        "jobs/folds.yaml",
+        "job: folds\ncluster: demo\nranks: 4\nsplit: 2\noversubscribe: true\nsource: ./folds\ncommand: [python3, member.py]\nfolds: 3\noutputs: [summary.json]\n",
+    );
+    let ran = bench.run(&["run", "jobs/folds.yaml"]).expect(5);
+    assert!(ran.err.contains("member 1 (--fold 1/3): rank 1 on node/") && ran.err.contains("status 7"), "{}", ran.err);
+    let csv = std::fs::read_to_string(newest(&bench, "folds").join("folds.csv")).expect("the folds are added up");
+    let row = csv.lines().nth(1).unwrap();
+    // Folds 2 and 3 of two ranks each: 2/3 and 3/3.
+    assert!(row.starts_with("3,2,") && row.contains("0.8333333"), "{csv}");
+    assert!(ran.out.contains("2 of 3 folds succeeded"), "{}", ran.out);
+}
+
+#[test]
 fn a_cancelled_job_leaves_no_process_on_any_node() {
     let bench = bench();
     with_cluster(&bench);
