@@ -59,6 +59,26 @@ fn kernels_and_python_programs_return_their_results() {
     assert!(runs.as_array().unwrap().len() >= 4, "{runs}");
 }
 
+/// The manifests that come with ewulf, as they are.
+#[test]
+fn every_other_manifest_of_a_new_project_runs() {
+    let bench = bench();
+    with_cluster(&bench);
+    for job in ["knn", "svd", "blend", "netpipe", "sweep"] {
+        bench.run(&["run", &format!("jobs/{job}.yaml")]).expect(0);
+    }
+    let rmse = |job: &str| {
+        let summary = summary(&bench, job);
+        summary["scores"]["rmse"].as_f64().unwrap_or_else(|| panic!("{job} has a score: {summary}"))
+    };
+    assert!(rmse("svd") < 1.0, "factors explain ratings: {}", rmse("svd"));
+    let drawn = newest(&bench, "netpipe");
+    let png = std::fs::read(drawn.join("netpipe.png")).expect("netpipe draws its curve");
+    assert!(png.starts_with(b"\x89PNG"));
+    let table = std::fs::read_to_string(newest(&bench, "sweep").join("sweep.csv")).expect("a sweep leaves its table");
+    assert_eq!(table.lines().count(), 1 + 4 * 3, "four sets of arguments in three folds: {table}");
+}
+
 #[test]
 fn values_of_a_manifest_reach_the_program_unchanged_whatever_they_hold() {
     let bench = bench();

@@ -2,7 +2,7 @@
 //!
 //! Raters come in classes of one level x of the row's movie. For the columns of a block, each of the scale's streams is a
 //! bit a column and rater; carry-save adders count 512 of them at once, first into counters of eight bits sliced over
-//! eight lines, then, every [`FLUSH`] raters, into sums. All are integers: every path has the same.
+//! eight lines, then, every `FLUSH` raters, into sums. All are integers: every path has the same.
 
 use super::lanes::{EMPTY, Lanes, Line, on_path, prefetch};
 use super::records::COLUMNS;
