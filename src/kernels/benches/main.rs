@@ -9,6 +9,7 @@ mod knn;
 mod netpipe;
 mod pi;
 mod ratings;
+mod svd;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ const SUBJECTS: &[Subject] = &[
     ("knn", "neighbours of movies against Surprise, and on the Netflix Prize's size", knn::rows),
     ("netpipe", "messages between two ranks against NetPIPE in C", netpipe::rows),
     ("ratings", "rating files to columns", ratings::rows),
+    ("svd", "epochs of matrix factorisation against Surprise and LIBMF", svd::rows),
 ];
 
 fn main() -> ExitCode {
