@@ -11,7 +11,7 @@ use super::grid::Groups;
 use super::holdout::{Own, total};
 use super::lines::Lines;
 use super::ring::Ring;
-use super::step::row_length;
+use super::step::{row_length, rows};
 use super::train::Learner;
 use crate::communicator::Communicator;
 use crate::simd::Simd;
@@ -143,7 +143,7 @@ impl<'a, C: Communicator> Training<'a, C> {
     /// Rows with biases and the two ones, but no factors yet.
     fn without_factors(&self) -> Factors {
         let length = row_length(self.settings.factors);
-        let rows = |groups: &Groups, biases: &[f32], bias: usize| -> Vec<Lines> {
+        let all = |groups: &Groups, biases: &[f32], bias: usize| -> Vec<Lines> {
             let mut all: Vec<Lines> = self.ring.own().map(|group| Lines::zeros(groups.len(group) * length)).collect();
             self.each_own(groups, |slot, place, member| {
                 let row = &mut all[slot][place * length..][..length];
@@ -152,9 +152,9 @@ impl<'a, C: Communicator> Training<'a, C> {
             });
             all
         };
-        let movies = rows(self.groups.1, &self.baseline.movies, length - 1);
+        let movies = all(self.groups.1, &self.baseline.movies, length - 1);
         Factors {
-            users: rows(self.groups.0, &self.baseline.users, length - 2),
+            users: all(self.groups.0, &self.baseline.users, length - 2),
             movies: movies.iter().map(|rows| rows.to_vec()).collect(),
         }
     }
@@ -314,9 +314,8 @@ pub struct Ratings<'a> {
 
 /// One step for each rating of a block; `users` and `movies` are the factor's values by place in the block.
 pub fn descend(simd: Simd, ratings: &Ratings<'_>, users: &mut [f32], movies: &mut [f32], rates: &Rates) {
-    let largest = |places: &[u16]| places.iter().max().map_or(0, |place| usize::from(*place) + 1);
     assert!(ratings.users.len() == ratings.residuals.len() && ratings.movies.len() == ratings.residuals.len());
-    assert!(largest(ratings.users) <= users.len() && largest(ratings.movies) <= movies.len());
+    assert!(rows(ratings.users) <= users.len() && rows(ratings.movies) <= movies.len());
     assert!(simd <= Simd::widest(), "this machine has no {simd}");
     // SAFETY: every place has just been found to have a value, and the machine to have the instructions.
     unsafe {

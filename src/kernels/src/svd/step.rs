@@ -56,11 +56,17 @@ pub struct Ratings<'a> {
 impl Ratings<'_> {
     /// Panics unless every rating's rows are there: the inner loops rely on it.
     fn check(&self, users: &[f32], movies: &[f32], length: usize) {
-        let largest = |places: &[u16]| places.iter().max().map_or(0, |place| usize::from(*place) + 1);
         assert!(self.users.len() == self.stars.len() && self.movies.len() == self.stars.len());
         assert!(self.in_quads <= self.stars.len() && self.in_quads.is_multiple_of(QUAD));
-        assert!(largest(self.users) * length <= users.len() && largest(self.movies) * length <= movies.len());
+        assert!(rows(self.users) * length <= users.len() && rows(self.movies) * length <= movies.len());
     }
+}
+
+/// How many rows there must be for these places to have one.
+///
+/// Folded over values: the maximum of references is not vectorised, and would cost as much as a step of one factor.
+pub fn rows(places: &[u16]) -> usize {
+    if places.is_empty() { 0 } else { usize::from(places.iter().fold(0, |most: u16, place| most.max(*place))) + 1 }
 }
 
 /// Takes one step for each rating, and returns the sum of the squared errors before each step.

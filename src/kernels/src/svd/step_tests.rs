@@ -139,7 +139,7 @@ fn rows_have_room_for_both_biases() {
 }
 
 #[test]
-#[should_panic(expected = "largest(self.users)")]
+#[should_panic(expected = "rows(self.users)")]
 fn a_place_without_a_row_is_never_touched() {
     let mut rows = vec![0.0; 16];
     let ratings = Ratings { users: &[1], movies: &[0], stars: &[4], in_quads: 0 };
