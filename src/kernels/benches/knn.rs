@@ -1,11 +1,11 @@
 //! Neighbours of movies against Surprise, and on the Netflix Prize's size.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ewulf_kernels::communicator::Solo;
+use ewulf_kernels::datagen::Format;
 use ewulf_kernels::datagen::generate::{Shape, generate};
-use ewulf_kernels::datagen::{Datagen, Format};
 use ewulf_kernels::events::Events;
 use ewulf_kernels::knn::predict::Prediction;
 use ewulf_kernels::knn::search::{Outcome, Search, WIDTHS};
@@ -14,11 +14,12 @@ use ewulf_kernels::output::write_npy;
 use ewulf_kernels::ratings::split::{Fold, HeldOut, by_fold};
 use ewulf_kernels::ratings::{Input, Ratings, Store, load};
 use ewulf_kernels::simd::Simd;
-use ewulf_kernels::startup::{Kernel, Run, one_line};
+use ewulf_kernels::startup::{Run, one_line};
 
 use crate::kit::peer::{Peer, number};
 use crate::kit::table::{Better, Quantity, Row};
-use crate::kit::{Failure, Samples, alternate, folder, io_failure, mpirun, output, scratch, summary, timed};
+use crate::kit::{Failure, Samples, alternate, io_failure, mpirun, output, scratch, summary, timed};
+use crate::ratings::data;
 
 const OURS: Option<&str> = option_env!("CARGO_BIN_EXE_knn");
 /// Movies, users and ratings of the sets.
@@ -38,14 +39,6 @@ fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::Other(one_line(error))
 }
 
-/// A generated set under `target/bench/data`, made on first use; its columns are kept beside it when it is first read.
-fn data(name: &str, (movies, users, ratings): (u32, u32, u64)) -> Result<PathBuf, Failure> {
-    let output = folder()?.join("data").join(name);
-    let datagen = Datagen { movies, users, ratings, seed: 42, format: Format::Netflix, output: output.clone() };
-    datagen.run(&mut Run::silent(&Solo, scratch("datagen")?)).map_err(|error| failed(&error))?;
-    Ok(output)
-}
-
 fn search(similarity: Similarity, neighbours: u32) -> Search {
     let (simd, predict) = (Simd::widest(), Prediction::Means);
     Search { simd, similarity, neighbours, min_support: 1, predict, widths: WIDTHS }
@@ -57,7 +50,7 @@ fn run(search: Search, store: &Store, held_out: &HeldOut) -> Result<Outcome, Fai
 
 /// Preparation, all pairs and the nearest 40 on set A.
 fn against_surprise() -> Result<Vec<Row>, Failure> {
-    let path = data("a-text", A)?;
+    let path = data("a", A, Format::Columns)?;
     let store = load(&mut Run::silent(&Solo, Path::new(".")), &Input::new(&path)).map_err(|error| failed(&error))?;
     let mut rows = Vec::new();
     for (similarity, name, bar, aim) in
@@ -149,7 +142,7 @@ fn predictions() -> Result<Vec<Row>, Failure> {
 
 /// The Netflix Prize's size from cached columns: one core, two ranks against one, memory.
 fn netflix() -> Result<Vec<Row>, Failure> {
-    let path = data("n-text", N)?;
+    let path = data("n", N, Format::Columns)?;
     load(&mut Run::silent(&Solo, Path::new(".")), &Input::new(&path)).map_err(|error| failed(&error))?;
     let mut whole = Samples::default();
     let (mut alone, mut both) = (Samples::default(), Samples::default());
