@@ -16,7 +16,7 @@ use crate::ratings::Store;
 use crate::ratings::split::HeldOut;
 use crate::simd::Simd;
 
-/// Measured on set N with AVX-512: a rater's block from memory takes 8 ns, an entry of a list 1 ns.
+/// Estimates for AVX-512 and sets larger than the caches: a rater's block from memory takes 8 ns, an entry of a list 1 ns.
 pub const WIDTHS: Widths = Widths { block: 8.0, entry: 1.0, most: MOST_WIDTH };
 
 /// What was computed.
