@@ -57,8 +57,8 @@ pub async fn join(run: &Run, nodes: &[Address], shared_path: &str, cidr: Ipv4Net
 
 /// Addresses of the nodes inside the network, as EC2 tells them.
 async fn members(run: &Run, nodes: &[Address]) -> Result<Vec<Member>, StepError> {
-    let world = observe::cluster(&run.cloud, &run.plan.cluster).await?;
-    let by_id: BTreeMap<&str, _> = world.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
+    let seen = observe::nodes(&run.cloud, &run.plan.cluster).await?;
+    let by_id: BTreeMap<&str, _> = seen.iter().map(|node| (node.id.as_str(), node)).collect();
     let member = |address: &Address| {
         let id = run.id(address)?;
         let node = by_id.get(id.as_str()).ok_or_else(|| StepError::Unknown(address.clone()))?;

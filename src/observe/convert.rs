@@ -8,11 +8,6 @@ use ewulf_core::world::{
     Template, Volume, Vpc,
 };
 
-/// The one with the smallest id: the same one in every run.
-pub fn first<T>(items: impl Iterator<Item = T>, id: impl Fn(&T) -> &String) -> Option<T> {
-    items.min_by(|a, b| id(a).cmp(id(b)))
-}
-
 pub fn tags(list: &[sdk::Tag]) -> Tags {
     list.iter().filter_map(|tag| Some((tag.key.clone()?, tag.value.clone().unwrap_or_default()))).collect()
 }
@@ -24,6 +19,7 @@ pub fn vpc(vpc: &sdk::Vpc) -> Option<Vpc> {
 pub fn subnet(subnet: &sdk::Subnet) -> Option<Subnet> {
     Some(Subnet {
         id: subnet.subnet_id.clone()?,
+        vpc: subnet.vpc_id.clone().unwrap_or_default(),
         cidr: subnet.cidr_block()?.parse().ok()?,
         zone: subnet.availability_zone.clone().unwrap_or_default(),
         publishes_addresses: subnet.map_public_ip_on_launch.unwrap_or(false),
@@ -50,6 +46,7 @@ pub fn routes(table: &sdk::RouteTable) -> Option<Routes> {
     let default = table.routes().iter().find(|route| route.destination_cidr_block() == Some("0.0.0.0/0"));
     Some(Routes {
         id: table.route_table_id.clone()?,
+        vpc: table.vpc_id.clone().unwrap_or_default(),
         associated_subnets,
         associations,
         default_gateway: default.and_then(|route| route.gateway_id.clone()),
@@ -60,7 +57,7 @@ pub fn routes(table: &sdk::RouteTable) -> Option<Routes> {
 pub fn security_group(group: &sdk::SecurityGroup) -> Option<SecurityGroup> {
     let id = group.group_id.clone()?;
     let ingress = group.ip_permissions().iter().flat_map(|permission| rules(permission, &id)).collect();
-    Some(SecurityGroup { id, ingress, tags: tags(group.tags()) })
+    Some(SecurityGroup { id, vpc: group.vpc_id.clone().unwrap_or_default(), ingress, tags: tags(group.tags()) })
 }
 
 /// One rule for each source of a permission.

@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{Filter, Image as SdkImage};
 use ewulf_core::address::CLUSTER_TAG;
 use ewulf_core::names::ClusterName;
 use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Network};
-use ewulf_core::world::{Ami, World};
+use ewulf_core::world::{Ami, Listed, Node, World};
 
 use crate::aws::{CallError, Cloud, failure};
 
@@ -47,13 +47,6 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
         volumes(cloud, name),
         instances(cloud, name),
     )?;
-    // One of each kind is ours; the lock and the look-up before a repeated create keep it so.
-    world.vpc = convert::first(vpcs.iter().filter_map(convert::vpc), |vpc| &vpc.id);
-    world.subnet = convert::first(subnets.iter().filter_map(convert::subnet), |subnet| &subnet.id);
-    world.gateway = convert::first(gateways.iter().filter_map(convert::gateway), |gateway| &gateway.id);
-    world.routes = convert::first(routes.iter().filter_map(convert::routes), |table| &table.id);
-    world.security_group = convert::first(groups.iter().filter_map(convert::security_group), |group| &group.id);
-    world.volume = convert::first(volumes.iter().filter_map(convert::volume), |volume| &volume.id);
     world.placement_groups = placements.iter().filter_map(convert::placement_group).collect();
     world.templates = templates.iter().filter_map(convert::template).collect();
     for instance in &instances {
@@ -63,6 +56,14 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
             None => {}
         }
     }
+    world.adopt(Listed {
+        vpcs: vpcs.iter().filter_map(convert::vpc).collect(),
+        subnets: subnets.iter().filter_map(convert::subnet).collect(),
+        gateways: gateways.iter().filter_map(convert::gateway).collect(),
+        routes: routes.iter().filter_map(convert::routes).collect(),
+        security_groups: groups.iter().filter_map(convert::security_group).collect(),
+        volumes: volumes.iter().filter_map(convert::volume).collect(),
+    });
     world.normalise();
     Ok(world)
 }
@@ -106,6 +107,15 @@ pub async fn instances(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_s
     let reservations =
         pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure("DescribeInstances", cluster.as_str(), error))?;
     Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
+}
+
+/// Reads the cluster's nodes that are not on their way out.
+pub async fn nodes(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<Node>, CallError> {
+    let alive = |instance: &aws_sdk_ec2::types::Instance| match convert::instance(instance) {
+        Some(convert::Seen::Alive(node)) => Some(*node),
+        Some(convert::Seen::Gone(_)) | None => None,
+    };
+    Ok(instances(cloud, cluster).await?.iter().filter_map(alive).collect())
 }
 
 async fn zones(cloud: &Cloud) -> Result<Vec<String>, CallError> {

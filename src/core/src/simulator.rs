@@ -7,7 +7,7 @@ use crate::address::{ADDRESS_TAG, Address, JOINED_TAG, KEEP_TAG, Role};
 use crate::plan::{Action, Launch, Plan, Step};
 use crate::spec::Market;
 use crate::world::{
-    Gateway, GoneNode, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Subnet, Tags, Template, Volume, Vpc, World,
+    Gateway, GoneNode, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Stray, Subnet, Tags, Template, Volume, Vpc, World,
 };
 
 /// Carries out plans on a world; ids are counted up.
@@ -41,6 +41,12 @@ impl Simulator {
         format!("{prefix}-{:08x}", self.next_id)
     }
 
+    /// The VPC that everything is made in.
+    fn vpc(&self) -> String {
+        let existing = self.world.existing_network.as_ref().map(|network| network.vpc.clone());
+        self.world.vpc.as_ref().map(|vpc| vpc.id.clone()).or(existing).expect("planned after it")
+    }
+
     fn run_step(&mut self, plan: &Plan, step: &Step) {
         let mut tags = plan.tags.clone();
         tags.insert(ADDRESS_TAG.to_owned(), step.address.to_string());
@@ -50,8 +56,8 @@ impl Simulator {
                 self.world.vpc = Some(Vpc { id, cidr: *cidr, tags });
             }
             Action::CreateSubnet { cidr, zone } => {
-                let id = self.id("subnet");
-                self.world.subnet = Some(Subnet { id, cidr: *cidr, zone: zone.clone(), publishes_addresses: false, tags });
+                let (id, vpc) = (self.id("subnet"), self.vpc());
+                self.world.subnet = Some(Subnet { id, vpc, cidr: *cidr, zone: zone.clone(), publishes_addresses: false, tags });
             }
             Action::PublishAddresses => self.world.subnet.as_mut().expect("planned after it").publishes_addresses = true,
             Action::CreateGateway => {
@@ -63,9 +69,9 @@ impl Simulator {
                 self.world.gateway.as_mut().expect("planned after it").attached_to = vpc;
             }
             Action::CreateRoutes => {
-                let id = self.id("rtb");
+                let (id, vpc) = (self.id("rtb"), self.vpc());
                 self.world.routes =
-                    Some(Routes { id, associated_subnets: vec![], associations: vec![], default_gateway: None, tags });
+                    Some(Routes { id, vpc, associated_subnets: vec![], associations: vec![], default_gateway: None, tags });
             }
             Action::AssociateRoutes => {
                 let association = self.id("rtbassoc");
@@ -79,8 +85,8 @@ impl Simulator {
                 self.world.routes.as_mut().expect("planned after it").default_gateway = gateway;
             }
             Action::CreateSecurityGroup { .. } => {
-                let id = self.id("sg");
-                self.world.security_group = Some(SecurityGroup { id, ingress: Vec::new(), tags });
+                let (id, vpc) = (self.id("sg"), self.vpc());
+                self.world.security_group = Some(SecurityGroup { id, vpc, ingress: Vec::new(), tags });
             }
             Action::AllowIngress { rules } => {
                 self.world.security_group.as_mut().expect("planned after it").ingress.extend(rules.clone());
@@ -121,16 +127,38 @@ impl Simulator {
             Action::SetTags { ids, tags } => self.tags_of(ids, |present| present.extend(tags.clone())),
             Action::RemoveTags { ids, keys } => self.tags_of(ids, |present| present.retain(|key, _| !keys.contains(key))),
             Action::Terminate { ids } => self.terminate(ids),
-            Action::DeleteVolume { .. } => self.world.volume = None,
+            Action::DeleteVolume { id } => self.delete(id),
             Action::DeleteTemplate { id } => self.world.templates.retain(|template| &template.id != id),
             Action::DeletePlacementGroup { name } => self.world.placement_groups.retain(|group| &group.name != name),
-            Action::DeleteSecurityGroup { .. } => self.world.security_group = None,
-            Action::DeleteSubnet { .. } => self.world.subnet = None,
-            Action::DeleteRoutes { .. } => self.world.routes = None,
-            Action::DetachGateway { .. } => self.world.gateway.as_mut().expect("planned on it").attached_to = None,
-            Action::DeleteGateway { .. } => self.world.gateway = None,
-            Action::DeleteVpc { .. } => self.world.vpc = None,
+            Action::DeleteSecurityGroup { id } => self.delete(id),
+            Action::DeleteSubnet { id } => self.delete(id),
+            Action::DeleteRoutes { id, .. } => self.delete(id),
+            Action::DetachGateway { id, .. } => {
+                let strays = self.world.strays.iter_mut().filter_map(|stray| match stray {
+                    Stray::Gateway(gateway) => Some(gateway),
+                    _ => None,
+                });
+                let gateway = self.world.gateway.iter_mut().chain(strays).find(|gateway| &gateway.id == id);
+                gateway.expect("planned on it").attached_to = None;
+            }
+            Action::DeleteGateway { id } => self.delete(id),
+            Action::DeleteVpc { id } => self.delete(id),
         }
+    }
+
+    /// Deletes what has this id, be it the cluster's own or a stray.
+    fn delete(&mut self, id: &str) {
+        fn take<T>(slot: &mut Option<T>, id: &str, of: impl Fn(&T) -> &String) {
+            slot.take_if(|item| of(item) == id);
+        }
+        let world = &mut self.world;
+        take(&mut world.volume, id, |it| &it.id);
+        take(&mut world.security_group, id, |it| &it.id);
+        take(&mut world.subnet, id, |it| &it.id);
+        take(&mut world.routes, id, |it| &it.id);
+        take(&mut world.gateway, id, |it| &it.id);
+        take(&mut world.vpc, id, |it| &it.id);
+        world.strays.retain(|stray| stray.id() != id);
     }
 
     fn launch(&mut self, launch: &Launch, tags: &Tags) {

@@ -1,5 +1,7 @@
 //! The world: what exists in EC2 for one cluster, as plain data, read by tags.
 
+mod adoption;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -9,6 +11,8 @@ use crate::address::{Address, Role};
 use crate::names::{ClusterName, ImageName};
 use crate::quantity::Ipv4Network;
 use crate::spec::Market;
+
+pub use adoption::{Listed, Stray};
 
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
@@ -29,6 +33,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Instances on their way out or gone but still listed: only for explaining, never adopted.
     pub gone: Vec<GoneNode>,
+    /// What the cluster has a second time, in the order in which it can be deleted.
+    pub strays: Vec<Stray>,
     /// What stands for the recipes that the spec names.
     pub images: BTreeMap<ImageName, Image>,
     /// The AMIs that the spec names by id.
@@ -49,6 +55,8 @@ pub struct Vpc {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     pub id: String,
+    /// Id of the VPC it lies in.
+    pub vpc: String,
     pub cidr: Ipv4Network,
     pub zone: String,
     /// Whether nodes get a public address at launch, their way to SSM and to packages.
@@ -66,6 +74,8 @@ pub struct Gateway {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routes {
     pub id: String,
+    /// Id of the VPC it serves.
+    pub vpc: String,
     pub associated_subnets: Vec<String>,
     /// Association ids, needed to undo them.
     pub associations: Vec<String>,
@@ -77,6 +87,8 @@ pub struct Routes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroup {
     pub id: String,
+    /// Id of the VPC it guards.
+    pub vpc: String,
     pub ingress: Vec<IngressRule>,
     pub tags: Tags,
 }
@@ -281,6 +293,7 @@ impl World {
             volume: None,
             nodes: Vec::new(),
             gone: Vec::new(),
+            strays: Vec::new(),
             images: BTreeMap::new(),
             amis: BTreeMap::new(),
             zones: Vec::new(),
@@ -299,6 +312,7 @@ impl World {
             && self.templates.is_empty()
             && self.volume.is_none()
             && self.nodes.is_empty()
+            && self.strays.is_empty()
     }
 
     /// The master, if there is one.

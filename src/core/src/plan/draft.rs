@@ -51,6 +51,12 @@ impl<'a> Draft<'a> {
         position
     }
 
+    /// Adds a step that nothing else waits for, since it is not about the address's own resource.
+    pub fn step_apart(&mut self, address: Address, after: Vec<usize>, action: Action) -> usize {
+        self.steps.push(Step { address, after, action });
+        self.steps.len() - 1
+    }
+
     /// Positions of the steps that make these addresses.
     pub fn makers_of(&self, addresses: &[Address]) -> Vec<usize> {
         addresses.iter().filter_map(|address| self.makers.get(address)).flatten().copied().collect()

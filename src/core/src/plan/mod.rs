@@ -145,6 +145,8 @@ pub enum Reason {
     NotInSpec,
     /// Something newer has taken its place.
     Superseded,
+    /// A create whose answer was lost made it a second time.
+    Doubled,
     /// The cluster is being destroyed.
     Destroyed,
     /// The set of nodes changes, so they must learn of each other.
@@ -162,6 +164,7 @@ impl fmt::Display for Reason {
             Self::EndedOutside(reason) => write!(formatter, "ended outside ewulf: {reason}"),
             Self::NotInSpec => formatter.write_str("no longer in the spec"),
             Self::Superseded => formatter.write_str("replaced by a newer one"),
+            Self::Doubled => formatter.write_str("made twice, by a call whose answer was lost"),
             Self::Destroyed => formatter.write_str("the cluster is destroyed"),
             Self::NodesChanged => formatter.write_str("the set of nodes changes"),
         }

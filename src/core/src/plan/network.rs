@@ -1,11 +1,12 @@
 //! Planning of what nodes stand on: network, security group, shared volume.
 
 use super::draft::{Draft, difference};
+use super::removal::{stray_address, stray_steps, stray_summary};
 use super::{Action, Effect, Reason, Sign, resource_name};
 use crate::address::Address;
 use crate::address::Address::{Gateway, Routes, SecurityGroup, Subnet, Vpc};
 use crate::spec::{Network, OwnNetwork};
-use crate::world::IngressRule;
+use crate::world::{IngressRule, Stray};
 
 /// Device name of the shared volume: the first that EC2 keeps for data volumes (ec2.md 6.9).
 pub(super) const SHARED_DEVICE: &str = "/dev/sdf";
@@ -17,6 +18,25 @@ pub(super) fn plan(draft: &mut Draft) {
     }
     security_group(draft);
     volume(draft);
+    strays(draft);
+}
+
+/// What the cluster has a second time goes; but data only by `destroy`, which asks for the cluster's name.
+fn strays(draft: &mut Draft) {
+    let world = draft.world;
+    let (volumes, others): (Vec<&Stray>, Vec<&Stray>) = world.strays.iter().partition(|stray| matches!(stray, Stray::Volume(_)));
+    for stray in &others {
+        let (address, summary) = (stray_address(stray), stray_summary(stray));
+        draft.change(Sign::Delete, address, 1, summary, Vec::new(), Reason::Doubled, Effect::InPlace);
+    }
+    stray_steps(others.into_iter(), Vec::new(), |address, after, action| draft.step_apart(address, after, action));
+    for stray in volumes {
+        draft.warn(
+            Address::Volume,
+            format!("{}: it is left alone", stray_summary(stray)),
+            "delete it by hand when its data is not needed; ewulf destroy removes it with the cluster",
+        );
+    }
 }
 
 /// Zone that the cluster lies in: where its subnet is, or else its kept volume, or else what the spec or EC2 names first.

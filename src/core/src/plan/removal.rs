@@ -3,7 +3,7 @@
 use super::draft::price_of_world;
 use super::{Action, Change, Effect, Plan, Reason, Sign, Step};
 use crate::address::{Address, CLUSTER_TAG, Indexes, KEEP_TAG, Role};
-use crate::world::{Node, World};
+use crate::world::{Node, Stray, World};
 
 /// Computes what removes everything of the cluster; a volume tagged to be kept stays unless `with_kept_volume`.
 pub fn destroy(world: &World, with_kept_volume: bool) -> Plan {
@@ -25,6 +25,13 @@ pub fn destroy(world: &World, with_kept_volume: bool) -> Plan {
         }
     }
     removal.network(world, &nodes);
+    for stray in &world.strays {
+        if with_kept_volume || !is_kept(stray) {
+            removal.change(stray_address(stray), 1, &stray_summary(stray));
+        }
+    }
+    let strays = world.strays.iter().filter(|stray| with_kept_volume || !is_kept(stray));
+    stray_steps(strays, nodes, |address, after, action| removal.step(address, after, action));
     let kept =
         world.volume.as_ref().filter(|_| !removal.steps.iter().any(|step| matches!(step.action, Action::DeleteVolume { .. })));
     let price_after = kept.and_then(|volume| {
@@ -130,6 +137,60 @@ impl Removal {
         if let Some(vpc) = &world.vpc {
             let action = Action::DeleteVpc { id: vpc.id.clone() };
             self.delete(Address::Vpc, &format!("VPC {}", vpc.cidr), before_vpc, action);
+        }
+    }
+}
+
+/// Whether a stray is a volume that was told to outlive the cluster.
+fn is_kept(stray: &Stray) -> bool {
+    matches!(stray, Stray::Volume(volume) if volume.tags.get(KEEP_TAG).is_some_and(|keep| keep == "true"))
+}
+
+pub(super) fn stray_address(stray: &Stray) -> Address {
+    match stray {
+        Stray::SecurityGroup(_) => Address::SecurityGroup,
+        Stray::Subnet(_) => Address::Subnet,
+        Stray::Gateway(_) => Address::Gateway,
+        Stray::Routes(_) => Address::Routes,
+        Stray::Vpc(_) => Address::Vpc,
+        Stray::Volume(_) => Address::Volume,
+    }
+}
+
+pub(super) fn stray_summary(stray: &Stray) -> String {
+    let kind = match stray {
+        Stray::SecurityGroup(_) => "security group",
+        Stray::Subnet(_) => "subnet",
+        Stray::Gateway(_) => "internet gateway",
+        Stray::Routes(_) => "route table",
+        Stray::Vpc(_) => "VPC",
+        Stray::Volume(volume) => return format!("second volume {} of {} GiB with all data on it", volume.id, volume.gibibytes),
+    };
+    format!("second {kind} {}", stray.id())
+}
+
+/// Adds the steps that remove `strays`, one after the other: they are few, and each may lie in a later one.
+pub(super) fn stray_steps<'a>(
+    strays: impl Iterator<Item = &'a Stray>,
+    mut after: Vec<usize>,
+    mut step: impl FnMut(Address, Vec<usize>, Action) -> usize,
+) {
+    for stray in strays {
+        let id = stray.id().to_owned();
+        let actions = match stray {
+            Stray::SecurityGroup(_) => vec![Action::DeleteSecurityGroup { id }],
+            Stray::Subnet(_) => vec![Action::DeleteSubnet { id }],
+            Stray::Gateway(gateway) => {
+                let vpc = gateway.attached_to.clone();
+                let detach = vpc.map(|vpc| Action::DetachGateway { id: id.clone(), vpc });
+                detach.into_iter().chain([Action::DeleteGateway { id }]).collect()
+            }
+            Stray::Routes(table) => vec![Action::DeleteRoutes { id, associations: table.associations.clone() }],
+            Stray::Vpc(_) => vec![Action::DeleteVpc { id }],
+            Stray::Volume(_) => vec![Action::DeleteVolume { id }],
+        };
+        for action in actions {
+            after = vec![step(stray_address(stray), after, action)];
         }
     }
 }

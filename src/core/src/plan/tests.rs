@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::simulator::Simulator;
-use crate::world::{Ami, Image, NodeState};
+use crate::world::{Ami, Gateway, Image, NodeState, Stray, Volume, Vpc};
 
 fn spec(text: &str) -> ClusterSpec {
     crate::spec::load_cluster("test.yaml", text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}")).spec
@@ -139,6 +139,33 @@ fn destroy_keeps_a_kept_volume_and_the_next_apply_adopts_it() {
     assert!(simulator.world.nodes.is_empty() && simulator.world.vpc.is_none() && simulator.world.templates.is_empty());
     simulator.run(&plan(&spec, &simulator.world));
     assert_eq!(simulator.world.volume.as_ref().map(|volume| volume.id.clone()), Some(volume));
+    simulator.run(&destroy(&simulator.world, true));
+    assert!(simulator.world.is_empty());
+}
+
+/// A world as it is after an apply, with a second network that a lost answer left behind.
+fn with_strays(world: World) -> World {
+    let mut world = world;
+    let vpc = |id: &str| Vpc { id: id.into(), cidr: "10.1.0.0/24".parse().unwrap(), tags: Tags::new() };
+    let gateway = Gateway { id: "igw-stray".into(), attached_to: Some("vpc-stray".into()), tags: Tags::new() };
+    let volume = world.volume.clone().map(|volume| Volume { id: "vol-stray".into(), attached_to: None, ..volume });
+    world.strays = vec![Stray::Gateway(gateway), Stray::Vpc(vpc("vpc-stray"))];
+    world.strays.extend(volume.map(Stray::Volume));
+    world
+}
+
+#[test]
+fn what_was_made_twice_goes_with_the_next_apply_but_no_data() {
+    let spec = spec_of(2, 0, "c7i.large", true, "none", "a");
+    let mut simulator = applied(&spec);
+    simulator.world = with_strays(simulator.world);
+    let mending = plan(&spec, &simulator.world);
+    assert_eq!(mending.totals().delete, 2);
+    assert!(mending.changes.iter().all(|change| change.reason == Reason::Doubled));
+    assert_eq!(mending.warnings.len(), 1);
+    simulator.run(&mending);
+    assert!(matches!(simulator.world.strays.as_slice(), [Stray::Volume(_)]));
+    assert!(plan(&spec, &simulator.world).is_empty());
     simulator.run(&destroy(&simulator.world, true));
     assert!(simulator.world.is_empty());
 }
