@@ -5,10 +5,10 @@
 
 use mpi::datatype::{AsDatatype, Collection, Pointer, PointerMut};
 use mpi::ffi;
-use mpi::topology::Process;
 use mpi::traits::{AsCommunicator, AsRaw, Destination, Source};
 use mpi::{Count, Tag};
 
+use super::open_mpi::Process;
 use super::{Element, Pending};
 
 /// The tag of everything that runs in the background.

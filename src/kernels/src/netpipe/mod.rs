@@ -95,6 +95,7 @@ pub enum NetpipeError {
 
 impl Kernel for Netpipe {
     const NAME: &'static str = "netpipe";
+    const HAS_THREADS: bool = false;
     type Error = NetpipeError;
 
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), NetpipeError> {

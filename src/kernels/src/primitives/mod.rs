@@ -88,6 +88,7 @@ struct Summary {
 
 impl Kernel for Primitives {
     const NAME: &'static str = "primitives";
+    const HAS_THREADS: bool = false;
     type Error = PrimitivesError;
 
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), PrimitivesError> {
