@@ -2,11 +2,10 @@
 //!
 //! Owns the order of the gradient steps: it follows from the ratings, the grid and a seed, never from the ranks.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::grid::Groups;
-use super::step::QUAD;
+use super::step::{QUAD, rows};
 use crate::random::{SplitMix64, derive};
 
 /// Users of a block. With 1,024 users and 64 values a row, their rows take 256 KiB, and those of a Netflix-sized group of
@@ -18,8 +17,11 @@ const BLOCK_MOVIES: usize = 1 << 12;
 const MOST: usize = 1 << 16;
 /// Blocks of one cell beyond which they are made larger: each costs some counters, and small ones are empty anyway.
 const MOST_BLOCKS: usize = 1 << 14;
-/// Ratings put off that are looked at again for each quad.
-const LOOK_BACK: usize = 16;
+/// Users that take turns: with the users of two quads in flight there are as many again to choose from, and their rows of
+/// 256 to 448 bytes leave most of a first-level cache of 32 KiB to those of movies.
+const TURNS: usize = 64;
+/// A user's ratings among which one is sought whose movie is free.
+const LOOK_AHEAD: usize = 8;
 
 /// Training ratings as columns: by movie, and inside a movie by user.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +122,7 @@ impl Cells {
     }
 }
 
-/// Cuts the ratings of the groups `own` of users into cells and blocks, and shuffles each block by `seed`.
+/// Cuts the ratings of the groups `own` of users into cells and blocks, and orders each block by `seed`.
 pub fn cut(columns: Columns<'_>, users: &Groups, movies: &Groups, own: Range<usize>, seed: u64) -> Cells {
     let shape = Shape::new(users, movies, own.clone());
     let slots = shape.slots(users);
@@ -229,8 +231,12 @@ impl Shape {
 /// Room for the work on one block.
 #[derive(Default)]
 struct Order {
+    /// The block's ratings, user by user.
     ratings: Vec<Rating>,
-    put_off: VecDeque<Rating>,
+    /// Where each user's ratings begin, and after the last where they end.
+    starts: Vec<u32>,
+    /// The ratings of the users whose turn it is that are still to be taken.
+    turns: Vec<Range<usize>>,
     done: Vec<Rating>,
 }
 
@@ -238,44 +244,84 @@ struct Order {
 type Rating = (u16, u16, u8);
 
 impl Order {
-    /// Shuffles a block, and draws ratings forward so that there are quads: neither a quad nor two quads in a row have a
-    /// common user or movie. Returns how many ratings are in quads; the others follow.
-    fn arrange(&mut self, (users, movies, stars): (&mut [u16], &mut [u16], &mut [u8]), random: &mut SplitMix64) -> usize {
-        let Self { ratings, put_off, done } = self;
-        ratings.clear();
-        ratings.extend(users.iter().zip(movies.iter()).zip(stars.iter()).map(|((user, movie), stars)| (*user, *movie, *stars)));
-        for last in (1..ratings.len()).rev() {
-            ratings.swap(last, random.below(last as u64 + 1) as usize);
+    /// Orders a block: some users at a time, each with all ratings in random order, so that their rows stay in the
+    /// first-level cache and a user's row comes once from far away. Users take turns in quads: neither a quad nor two
+    /// quads in a row have a common user or movie. Returns how many ratings are in quads; the others follow.
+    fn arrange(&mut self, columns: (&mut [u16], &mut [u16], &mut [u8]), random: &mut SplitMix64) -> usize {
+        let (users, movies, stars) = columns;
+        self.by_user(users, movies, stars);
+        for bounds in self.starts.windows(2) {
+            let ratings = &mut self.ratings[bounds[0] as usize..bounds[1] as usize];
+            for last in (1..ratings.len()).rev() {
+                ratings.swap(last, random.below(last as u64 + 1) as usize);
+            }
         }
-        done.clear();
-        put_off.clear();
-        let mut coming = ratings.iter().copied();
+        self.turns.clear();
+        self.done.clear();
+        let users_ratings = self.starts.windows(2).map(|bounds| bounds[0] as usize..bounds[1] as usize);
+        let mut coming = users_ratings.filter(|ratings| !ratings.is_empty());
+        self.turns.extend(coming.by_ref().take(TURNS));
+        let mut turn = 0;
         let in_quads = loop {
-            let begin = done.len();
-            let window = begin.saturating_sub(QUAD);
-            let is_free = |near: &[Rating], one: Rating| near.iter().all(|other| other.0 != one.0 && other.1 != one.1);
-            let mut look = 0;
-            while done.len() < begin + QUAD && look < put_off.len().min(LOOK_BACK) {
-                match is_free(&done[window..], put_off[look]) {
-                    true => done.extend(put_off.remove(look)),
-                    false => look += 1,
+            let begin = self.done.len();
+            let mut passed = 0;
+            while self.done.len() < begin + QUAD && passed < self.turns.len() {
+                turn = if turn < self.turns.len() { turn } else { 0 };
+                let near = &self.done[begin.saturating_sub(QUAD)..];
+                let Some(rating) = draw(&mut self.ratings, &mut self.turns[turn], near) else {
+                    (passed, turn) = (passed + 1, turn + 1);
+                    continue;
+                };
+                self.done.push(rating);
+                passed = 0;
+                if !self.turns[turn].is_empty() {
+                    turn += 1;
+                } else if let Some(next) = coming.next() {
+                    self.turns[turn] = next;
+                    turn += 1;
+                } else {
+                    self.turns.remove(turn);
                 }
             }
-            while done.len() < begin + QUAD
-                && let Some(rating) = coming.next()
-            {
-                if is_free(&done[window..], rating) { done.push(rating) } else { put_off.push_back(rating) }
-            }
-            if done.len() < begin + QUAD {
+            if self.done.len() < begin + QUAD {
                 break begin;
             }
         };
-        done.extend(put_off.iter());
-        for (at, rating) in done.iter().enumerate() {
+        self.turns.drain(..).for_each(|rest| self.done.extend_from_slice(&self.ratings[rest]));
+        for (at, rating) in self.done.iter().enumerate() {
             (users[at], movies[at], stars[at]) = *rating;
         }
         in_quads
     }
+
+    /// Sorts the ratings of a block by user; those of one user stay in order.
+    fn by_user(&mut self, users: &[u16], movies: &[u16], stars: &[u8]) {
+        let Self { ratings, starts, .. } = self;
+        starts.clear();
+        starts.resize(rows(users) + 2, 0);
+        users.iter().for_each(|user| starts[usize::from(*user) + 2] += 1);
+        for at in 2..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        ratings.clear();
+        ratings.resize(users.len(), (0, 0, 0));
+        for ((user, movie), stars) in users.iter().zip(movies).zip(stars) {
+            let next = &mut starts[usize::from(*user) + 1];
+            ratings[*next as usize] = (*user, *movie, *stars);
+            *next += 1;
+        }
+        // Each user's place is now where the next one begins.
+        starts.pop();
+    }
+}
+
+/// Takes a rating of one user that has neither user nor movie in common with any of `near`, if there is one among the next.
+fn draw(ratings: &mut [Rating], rest: &mut Range<usize>, near: &[Rating]) -> Option<Rating> {
+    let is_free = |one: &Rating| near.iter().all(|other| other.0 != one.0 && other.1 != one.1);
+    let found = (rest.start..rest.end.min(rest.start + LOOK_AHEAD)).find(|at| is_free(&ratings[*at]))?;
+    ratings.swap(rest.start, found);
+    rest.start += 1;
+    Some(ratings[rest.start - 1])
 }
 
 #[cfg(test)]

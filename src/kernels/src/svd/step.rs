@@ -4,7 +4,7 @@
 //! others give the same bits, because they do the same operations in the same order:
 //!
 //! * products are summed in 16 lanes by fused multiply-add, chunk of 16 after chunk of 16;
-//! * the lanes are added as `((l0 + l2) + (l1 + l3))` in each quarter, then first to third and second to fourth quarter;
+//! * the lanes are added by halves: eight to eight, four to four, two to two, one to one;
 //! * each new value is one fused multiply-add onto one rounded product.
 //!
 //! Where a machine has no fused multiply-add, Rust's `mul_add` computes it in software: the same bits, slowly.
@@ -160,8 +160,9 @@ fn product(user: &[f32], movie: &[f32]) -> f32 {
             *lane = p.mul_add(*q, *lane);
         }
     }
-    let quarter = |at: usize| (lanes[at] + lanes[at + 2]) + (lanes[at + 1] + lanes[at + 3]);
-    (quarter(0) + quarter(8)) + (quarter(4) + quarter(12))
+    let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
+    let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// The products of pairs of rows: what is predicted beyond the mean.
