@@ -100,7 +100,6 @@ impl Removal {
 
     fn network(&mut self, world: &World, nodes: &[usize]) {
         let mut before_vpc = nodes.to_vec();
-        let mut before_routes = nodes.to_vec();
         if let Some(group) = &world.security_group {
             let action = Action::DeleteSecurityGroup { id: group.id.clone() };
             before_vpc.push(self.delete(Address::SecurityGroup, "security group", nodes.to_vec(), action));
@@ -109,7 +108,6 @@ impl Removal {
             let action = Action::DeleteSubnet { id: subnet.id.clone() };
             let deleted = self.delete(Address::Subnet, &format!("subnet {}", subnet.cidr), nodes.to_vec(), action);
             before_vpc.push(deleted);
-            before_routes.push(deleted);
         }
         if let Some(gateway) = &world.gateway {
             let mut after = nodes.to_vec();
@@ -122,17 +120,9 @@ impl Removal {
             self.step(Address::Gateway, after, Action::DeleteGateway { id: gateway.id.clone() });
         }
         if let Some(routes) = &world.routes {
-            // The subnet takes its association with it; only one that stands elsewhere has to be undone first.
-            let own = world.subnet.as_ref().map(|subnet| &subnet.id);
-            let foreign: Vec<String> = routes
-                .associations
-                .iter()
-                .zip(&routes.associated_subnets)
-                .filter(|(_, subnet)| Some(*subnet) != own)
-                .map(|(association, _)| association.clone())
-                .collect();
-            let action = Action::DeleteRoutes { id: routes.id.clone(), associations: foreign };
-            before_vpc.push(self.delete(Address::Routes, "route table", before_routes, action));
+            // Undone by name rather than left to the subnet's deletion: so the two need not wait for each other.
+            let action = Action::DeleteRoutes { id: routes.id.clone(), associations: routes.associations.clone() };
+            before_vpc.push(self.delete(Address::Routes, "route table", nodes.to_vec(), action));
         }
         if let Some(vpc) = &world.vpc {
             let action = Action::DeleteVpc { id: vpc.id.clone() };
