@@ -2,7 +2,7 @@
 
 use ewulf_core::address::JOINED_TAG;
 use ewulf_core::instance_types::price_per_hour;
-use ewulf_core::spec::ClusterSpec;
+use ewulf_core::spec::{ClusterSpec, Ready};
 use ewulf_core::world::{Node, NodeState, World};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -81,13 +81,13 @@ impl Status {
 async fn report(cloud: &Cloud, spec: &ClusterSpec, world: &World) -> Result<Report, crate::aws::CallError> {
     let running: Vec<String> =
         world.nodes.iter().filter(|node| node.state == NodeState::Running).map(|node| node.id.clone()).collect();
-    let offline = cloud.wait_online(&running, std::time::Duration::ZERO).await?;
+    let joins = spec.ready == Ready::Joined;
+    let offline = if joins { cloud.wait_online(&running, std::time::Duration::ZERO).await? } else { Vec::new() };
     let master = world.master().map(|master| master.id.clone());
     let is_ready = |node: &Node| {
         node.state == NodeState::Running
             && !offline.contains(&node.id)
-            && master.is_some()
-            && node.tag(JOINED_TAG) == master.as_deref()
+            && (!joins || (master.is_some() && node.tag(JOINED_TAG) == master.as_deref()))
     };
     let nodes: Vec<NodeReport> = world.nodes.iter().map(|node| node_report(node, is_ready(node))).collect();
     let ready = nodes.iter().filter(|node| node.ready).count() as u64;

@@ -8,7 +8,7 @@ use super::{Action, Difference, Effect, Launch, Reason, Sign, TemplateData, reso
 use crate::address::{Address, FINGERPRINT_TAG, Indexes, JOINED_TAG, Role};
 use crate::fingerprint;
 use crate::quantity::Ipv4Network;
-use crate::spec::{ImageReference, Market, Network, Placement, WorkerGroup};
+use crate::spec::{ImageReference, Market, Network, Placement, Ready, WorkerGroup};
 use crate::user_data::{NodeConfiguration, user_data};
 use crate::world::{Ami, Image, Node, NodeState};
 
@@ -480,6 +480,9 @@ fn join(draft: &mut Draft, cidr: Ipv4Network) -> Vec<usize> {
     }
     let moving = draft.booting();
     let attached = attach_volume(draft, &moving);
+    if draft.spec.ready == Ready::Running {
+        return if moving.is_empty() { Vec::new() } else { vec![await_running(draft, &nodes, moving)] };
+    }
     let joined = joined_to_master(draft);
     if moving.is_empty() && !attached && joined {
         return Vec::new();

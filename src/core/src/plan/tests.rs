@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::simulator::Simulator;
+use crate::spec::Ready;
 use crate::world::{Ami, Gateway, Image, NodeState, Stray, Volume, Vpc};
 
 fn spec(text: &str) -> ClusterSpec {
@@ -141,6 +142,18 @@ fn destroy_keeps_a_kept_volume_and_the_next_apply_adopts_it() {
     assert_eq!(simulator.world.volume.as_ref().map(|volume| volume.id.clone()), Some(volume));
     simulator.run(&destroy(&simulator.world, true));
     assert!(simulator.world.is_empty());
+}
+
+#[test]
+fn a_cluster_that_is_only_to_run_is_never_joined_and_its_next_plan_is_empty() {
+    let mut spec = spec_of(2, 0, "c7i.large", true, "none", "a");
+    spec.ready = Ready::Running;
+    let mut simulator = Simulator::new(world_with_images());
+    let first = plan(&spec, &simulator.world);
+    assert!(first.steps.iter().any(|step| matches!(step.action, Action::AwaitRunning { .. })));
+    assert!(!first.steps.iter().any(|step| matches!(step.action, Action::Join { .. })));
+    simulator.run(&first);
+    assert!(plan(&spec, &simulator.world).is_empty());
 }
 
 /// A world as it is after an apply, with a second network that a lost answer left behind.

@@ -38,6 +38,26 @@ pub struct ClusterSpec {
     /// Tags put on everything the cluster is made of.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// What apply brings the nodes to.
+    #[serde(default, skip_serializing_if = "Ready::is_joined")]
+    pub ready: Ready,
+}
+
+/// What apply brings nodes to, and what `status` calls ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// Booted, the shared path mounted, ssh between the nodes verified, MPI answered by all: fit for jobs.
+    #[default]
+    Joined,
+    /// Running in EC2's words and no more: for images without MPI, and for clouds whose nodes have no SSM agent.
+    Running,
+}
+
+impl Ready {
+    fn is_joined(&self) -> bool {
+        *self == Self::Joined
+    }
 }
 
 /// The cloud a cluster runs on.

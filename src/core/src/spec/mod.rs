@@ -18,7 +18,8 @@ mod sweep;
 mod written;
 
 pub use cluster::{
-    Cloud, ClusterSpec, ExistingNetwork, ImageReference, Market, Master, Network, OwnNetwork, Placement, Shared, WorkerGroup,
+    Cloud, ClusterSpec, ExistingNetwork, ImageReference, Market, Master, Network, OwnNetwork, Placement, Ready, Shared,
+    WorkerGroup,
 };
 pub use command::{KERNEL_FOLDER, Launch};
 pub use context::{ClusterContext, JobContext, RecipeContext};
