@@ -100,7 +100,7 @@ impl Format {
     /// What a folder of this format holds.
     fn names(self) -> &'static str {
         match self {
-            Self::Netflix => "mv_*.txt",
+            Self::Netflix => "mv_*.txt or combined_data_*.txt",
             Self::NetflixProbe => "probe.txt",
             Self::Csv => "ratings.csv",
             Self::Dat => "ratings.dat",
@@ -145,8 +145,8 @@ pub struct Found {
 
 /// The format of an input and its files.
 ///
-/// A folder is searched for known names, here and in `training_set`; a file is told by its first lines, or by its name if
-/// it is empty. `format` overrides the guess.
+/// A folder is searched for known names, here and in `training_set`, for pairs without stars last; a file is told by its
+/// first lines, or by its name if it is empty. `format` overrides the guess.
 pub fn detect(path: &Path, format: Option<Format>) -> Result<Found, DetectError> {
     let unreadable = |source| DetectError::Unreadable { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
@@ -172,22 +172,28 @@ pub fn beginning(path: &Path, length: u64) -> io::Result<(Option<Compression>, V
 }
 
 fn in_folder(path: &Path, format: Option<Format>) -> Result<Found, DetectError> {
-    for folder in [path.to_owned(), path.join("training_set")] {
-        if folder.as_path() != path && !folder.is_dir() {
-            continue;
-        }
-        let entries = std::fs::read_dir(&folder)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>());
-        let mut entries = entries.map_err(|source| DetectError::Unreadable { path: folder.clone(), source })?;
-        entries.sort();
-        for candidate in Format::ALL.into_iter().filter(|candidate| format.is_none_or(|format| format == *candidate)) {
-            let files = files_of(candidate, &entries);
-            if !files.is_empty() {
-                return Ok(Found { format: candidate, files });
+    // The Netflix Prize came as probe.txt beside the folder of the ratings: pairs are what is meant only where there are none.
+    for pairs in [false, true] {
+        let is_wanted = |candidate: &Format| {
+            (*candidate == Format::NetflixProbe) == pairs && format.is_none_or(|format| format == *candidate)
+        };
+        for folder in [path.to_owned(), path.join("training_set")] {
+            if folder.as_path() != path && !folder.is_dir() {
+                continue;
+            }
+            let entries = std::fs::read_dir(&folder)
+                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>());
+            let mut entries = entries.map_err(|source| DetectError::Unreadable { path: folder.clone(), source })?;
+            entries.sort();
+            for candidate in Format::ALL.into_iter().filter(is_wanted) {
+                let files = files_of(candidate, &entries);
+                if !files.is_empty() {
+                    return Ok(Found { format: candidate, files });
+                }
             }
         }
     }
-    let expected = format.map_or("mv_*.txt, ratings.csv, ratings.dat or u.data", Format::names);
+    let expected = format.map_or("mv_*.txt, combined_data_*.txt, ratings.csv, ratings.dat or u.data", Format::names);
     Err(DetectError::EmptyFolder { path: path.to_owned(), expected })
 }
 
@@ -264,7 +270,9 @@ mod tests {
     fn a_folder_is_searched_for_known_names_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let training = folder.path().join("training_set");
-        assert!(detect(folder.path(), None).unwrap_err().to_string().contains("expected mv_*.txt, ratings.csv"));
+        assert!(
+            detect(folder.path(), None).unwrap_err().to_string().contains("expected mv_*.txt, combined_data_*.txt, ratings.csv")
+        );
         fs::create_dir(&training).unwrap();
         let names = ["mv_0000001.txt", "mv_0000002.txt", "mv_0000002.txt.gz", "mv_0000003.txt.zst"];
         names.iter().for_each(|name| fs::write(training.join(name), "").unwrap());
@@ -275,5 +283,18 @@ mod tests {
         fs::write(folder.path().join("u.data"), "").unwrap();
         assert_eq!(format_of(folder.path()), Format::Tabs);
         assert_eq!(detect(folder.path(), Some(Format::Netflix)).unwrap().format, Format::Netflix);
+    }
+    #[test]
+    fn a_probe_beside_the_folder_of_its_ratings_is_not_taken_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let training = folder.path().join("training_set");
+        fs::create_dir(&training).unwrap();
+        let probe = folder.path().join("probe.txt");
+        fs::write(&probe, "1:\n7\n").unwrap();
+        assert_eq!(format_of(folder.path()), Format::NetflixProbe);
+        fs::write(training.join("mv_0000001.txt"), "1:\n7,4,2005-01-01\n").unwrap();
+        assert_eq!(detect(folder.path(), None).unwrap().files, [(training.join("mv_0000001.txt"), None)]);
+        let named = detect(folder.path(), Some(Format::NetflixProbe)).unwrap();
+        assert_eq!((named.format, named.files), (Format::NetflixProbe, vec![(probe, None)]));
     }
 }
