@@ -256,6 +256,46 @@ fn a_restart_gives_the_bytes_of_the_uninterrupted_run_on_other_ranks_too() {
 }
 
 #[test]
+fn a_restart_with_other_patience_gives_the_bytes_of_the_uninterrupted_run_or_is_refused() {
+    let input = tempfile::tempdir().unwrap();
+    let path = generated(input.path(), 30, 120, 1600);
+    let base = ["--factors", "6", "--fold", "1/6", "--learning-rate", "0.05", "--epochs"];
+    let with = |epochs: u64, more: &[&str]| svd(&path, &[&base[..], &[&epochs.to_string()], more].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let summary = run_in(folder.path(), &with(30, &["--patience", "4"]), 1).1;
+    let (kept, rounds) = (summary["kept"].as_u64().unwrap(), summary["rounds"].as_u64().unwrap());
+    assert!(kept > 1 && kept + 4 == rounds && rounds < 30, "{summary}");
+    let checkpoint = |epochs: u64, patience: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        run_in(folder.path(), &with(epochs, &[patience, &["--checkpoint-every", "1"]].concat()), 2);
+        folder
+    };
+    let resumed = |folder: &Path, more: &[&str]| {
+        let mut files = run_in(folder, &with(30, &[more, &["--resume"]].concat()), 3).0;
+        files.remove("checkpoint.svd").expect("a checkpoint stays");
+        files
+    };
+    let refusal = |folder: &Path, more: &[&str]| {
+        let svd = with(30, &[more, &["--resume"]].concat());
+        let line = one_line(&svd.run(&mut Run::silent(&Solo, folder)).unwrap_err());
+        assert!(line.contains("checkpoint.svd is of another training, with another patience"), "{line}");
+    };
+    let whole = run(&with(30, &[]), 1).0;
+    // The best is not the last, which alone counts without patience, whether training ended there or not.
+    for epochs in [kept + 2, 30] {
+        assert!(resumed(checkpoint(epochs, &["--patience", "4"]).path(), &[]) == whole, "{epochs} epochs");
+    }
+    let patient = run(&with(30, &["--patience", "4"]), 1).0;
+    // Up to the best round nothing is lost; after it, its factors are; and in the end, there are rounds too many.
+    assert!(resumed(checkpoint(kept, &[]).path(), &["--patience", "4"]) == patient);
+    refusal(checkpoint(kept + 1, &[]).path(), &["--patience", "4"]);
+    refusal(checkpoint(30, &[]).path(), &["--patience", "4"]);
+    // More patience goes on from where less of it ended, but less would have ended before.
+    assert!(resumed(checkpoint(30, &["--patience", "2"]).path(), &["--patience", "4"]) == patient);
+    refusal(checkpoint(30, &["--patience", "4"]).path(), &["--patience", "2"]);
+}
+
+#[test]
 fn funk_stops_where_factors_no_longer_help_and_restarts_to_the_same_bytes() {
     let input = tempfile::tempdir().unwrap();
     let path = generated(input.path(), 30, 120, 1600);
@@ -306,6 +346,12 @@ fn patience_needs_held_out_ratings_and_too_large_steps_are_told() {
     assert!(refusal(svd(&path, &["--patience", "2"])).contains("--patience needs held-out ratings"));
     let line = refusal(svd(&path, &["--learning-rate", "9"]));
     assert!(line.contains("a smaller --learning-rate is needed"), "{line}");
+    // Each training rating is predicted before the steps that spoil everything; what is held out comes after them.
+    let path = written(input.path(), [(1, 1, 8), (2, 2, 4)]);
+    let other = tempfile::tempdir().unwrap();
+    let held_out = written(other.path(), [(1, 2, 6)]);
+    let line = refusal(svd(&path, &["--learning-rate", "1e30", "--epochs", "1", "--holdout", held_out.to_str().unwrap()]));
+    assert!(line.contains("errors grew beyond all bounds in round 1"), "{line}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::checkpoint::{self, Header, Identity};
+use super::checkpoint::{self, CheckpointError, Header, Identity};
 use super::factors::Factors;
 use super::holdout::Own;
 use super::{Problem, SvdError};
@@ -64,15 +64,27 @@ pub struct History {
 impl History {
     /// The round with the smallest error of held-out ratings, from 0; the first of equals.
     pub fn best(&self) -> Option<usize> {
-        let rounds = self.errors.iter().enumerate();
-        let known = rounds.filter_map(|(round, errors)| Some((round, errors.holdout?)));
-        known.min_by(|one, other| one.1.total_cmp(&other.1).then(one.0.cmp(&other.0))).map(|(round, _)| round)
+        best(&self.errors)
     }
 
     /// Whether there has been nothing better for long enough.
     fn is_stuck(&self, patience: Option<usize>) -> bool {
-        patience.zip(self.best()).is_some_and(|(patience, best)| self.errors.len() > best + patience)
+        is_stuck(&self.errors, patience)
     }
+
+    /// Whether training with this patience would have ended before the last of these rounds.
+    fn goes_beyond(&self, patience: Option<usize>) -> bool {
+        (1..self.errors.len()).any(|rounds| is_stuck(&self.errors[..rounds], patience))
+    }
+}
+
+fn best(errors: &[Errors]) -> Option<usize> {
+    let known = errors.iter().enumerate().filter_map(|(round, errors)| Some((round, errors.holdout?)));
+    known.min_by(|one, other| one.1.total_cmp(&other.1).then(one.0.cmp(&other.0))).map(|(round, _)| round)
+}
+
+fn is_stuck(errors: &[Errors], patience: Option<usize>) -> bool {
+    patience.zip(best(errors)).is_some_and(|(patience, best)| errors.len() > best + patience)
 }
 
 /// Trains: collective. Afterwards the learner has the factors of the last round or, with patience, of the best.
@@ -92,10 +104,15 @@ pub fn train<C: Communicator, L: Learner<C>>(
         run.events.phase("resume");
         if let Some((header, states)) = checkpoint::read(communicator, &plan.checkpoint, identity, learner.lengths())? {
             history = of_header(&header);
+            let is_lost = history.best().is_some_and(|best| best + 1 < history.errors.len()) && !header.has_best;
+            // Rank 0 speaks for all, which know the same and then wait for it.
+            if run.is_first() && plan.patience.is_some() && (is_lost || history.goes_beyond(plan.patience)) {
+                return Err(CheckpointError::Other { path: plan.checkpoint.clone(), what: "patience" }.into());
+            }
             let mut states = states.into_iter();
             learner.restore(states.next().unwrap_or_default(), history.errors.len());
-            // Where no other factors follow, the last round was the best.
-            best = states.next().or_else(|| plan.patience.map(|_| learner.factors().clone()));
+            // Where no other factors follow, the last round was the best; without patience, the last round counts.
+            best = plan.patience.map(|_| states.next().unwrap_or_else(|| learner.factors().clone()));
         }
     }
     run.events.phase("train");
@@ -111,7 +128,8 @@ pub fn train<C: Communicator, L: Learner<C>>(
             _ => own.rmse(communicator, &learner.predictions(own)),
         };
         // Rank 0 speaks for all, which know the same and then wait for it.
-        if run.is_first() && !(problem.is_empty() || training.is_finite()) {
+        let is_finite = holdout.is_none_or(f64::is_finite) && (problem.is_empty() || training.is_finite());
+        if run.is_first() && !is_finite {
             return Err(SvdError::Diverged { round: round + 1 });
         }
         history.errors.push(Errors { training, holdout });
