@@ -5,6 +5,7 @@ pub mod sample;
 pub mod write;
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,13 @@ use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::communicator::Communicator;
+use crate::events::Timings;
 use crate::output::{OutputError, write_json};
 use crate::startup::{Kernel, Run};
 use generate::{Shape, generate};
 
 /// Changes whenever the same arguments would give another set.
-pub const GENERATION: u32 = 2;
+pub const GENERATION: u32 = 3;
 /// The file in the output folder that says what was generated.
 const RECEIPT: &str = "dataset.json";
 
@@ -112,6 +114,8 @@ struct Summary<'a> {
     /// False if the same set was there already.
     generated: bool,
     seconds: f64,
+    /// Empty if the same set was there already.
+    timings: Timings,
     #[serde(flatten)]
     receipt: &'a Receipt,
 }
@@ -138,7 +142,8 @@ impl Kernel for Datagen {
         let output = self.output.display().to_string();
         let what = if generated { "generated" } else { "already there" };
         println!("{output}: {movies} movies, {users} users, {ratings} ratings {what} in {seconds:.2} s");
-        let summary = Summary { kernel: Self::NAME, ranks: 1, output, generated, seconds, receipt: &receipt };
+        let timings = run.events.timings();
+        let summary = Summary { kernel: Self::NAME, ranks: 1, output, generated, seconds, timings, receipt: &receipt };
         Ok(write_json(&run.folder.join("summary.json"), &summary)?)
     }
 }
@@ -198,16 +203,21 @@ impl Datagen {
     }
 }
 
-/// Makes an empty folder beside the output.
+/// Makes a new folder beside the output. What an earlier run left there, with the same process number perhaps, stays what
+/// it is: nothing of it comes into this set, and nothing is taken away from one that still runs.
 fn partial_folder(output: &Path) -> io::Result<PathBuf> {
     let Some(name) = output.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of its own"));
     };
+    let random = RandomState::new().hash_one((std::process::id(), output));
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".{}.partial", std::process::id()));
+    hidden.push(format!(".{random:016x}.partial"));
     let partial = output.with_file_name(hidden);
-    fs::create_dir_all(&partial)?;
+    if let Some(parent) = partial.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::create_dir(&partial)?;
     Ok(partial)
 }
 

@@ -95,6 +95,22 @@ fn the_same_set_is_left_alone_and_another_is_never_overwritten() {
 }
 
 #[test]
+fn what_an_interrupted_run_left_does_not_come_into_a_new_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("ratings");
+    let leftover = folder.path().join(format!(".ratings.{}.partial", std::process::id()));
+    fs::create_dir(&leftover).unwrap();
+    fs::write(leftover.join("mv_0000009.txt"), "9:\n1,5,2005-01-01\n").unwrap();
+    let datagen = Datagen { movies: 2, users: 9, ratings: 10, seed: 1, format: Format::Netflix, output: output.clone() };
+    datagen.run(&mut Run::silent(&Solo, folder.path())).unwrap();
+    let mut names: Vec<_> = fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["dataset.json", "mv_0000001.txt", "mv_0000002.txt"]);
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("summary.json")).unwrap()).unwrap();
+    assert!(summary["timings"]["generate"].is_f64() && summary["timings"]["write"].is_f64(), "{summary}");
+}
+
+#[test]
 fn more_ratings_than_pairs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("ratings");

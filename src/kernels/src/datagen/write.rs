@@ -114,9 +114,14 @@ fn push_number(text: &mut Vec<u8>, mut number: u64) {
     text.extend_from_slice(&digits[first..]);
 }
 
-/// Netflix's customer ids rise with gaps: 480,189 of them reach up to 2,649,429, one in 5.5.
+/// Netflix's customer ids rise with gaps: 480,189 of them reach up to 2,649,429. So each user has an id of their own 5 or 6;
+/// those of 500 M users still fit 32 bits.
 pub(super) fn customer(seed: u64, user: u32) -> u64 {
-    u64::from(user - 1) * 5 + derive(seed, user.into()) % 5 + 1
+    const USERS: u64 = 480_189;
+    const LARGEST: u64 = 2_649_429;
+    let user = u64::from(user);
+    let (before, last) = ((user - 1) * LARGEST / USERS, user * LARGEST / USERS);
+    before + derive(seed, user) % (last - before) + 1
 }
 
 /// The date of a day since 1970, for the years that u16 reaches: until 2149.
@@ -153,7 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn customer_ids_rise() {
-        assert!((1..1000).all(|user| customer(9, user) < customer(9, user + 1)));
+    fn customer_ids_rise_with_gaps_up_to_the_largest_of_netflix() {
+        assert!((1..480_189).all(|user| customer(9, user) < customer(9, user + 1)));
+        let last: Vec<u64> = (0..64).map(|seed| customer(seed, 480_189)).collect();
+        assert_eq!((last.iter().min(), last.iter().max()), (Some(&2_649_424), Some(&2_649_429)));
+        assert!((1..=6).contains(&customer(9, 1)) && customer(9, 500_000_000) <= u32::MAX.into());
     }
 }
