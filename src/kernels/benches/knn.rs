@@ -7,6 +7,7 @@ use ewulf_kernels::communicator::Solo;
 use ewulf_kernels::datagen::Format;
 use ewulf_kernels::datagen::generate::{Shape, generate};
 use ewulf_kernels::events::Events;
+use ewulf_kernels::knn::baseline::SHRINKAGE;
 use ewulf_kernels::knn::predict::Prediction;
 use ewulf_kernels::knn::search::{Outcome, Search, WIDTHS};
 use ewulf_kernels::knn::similarity::Similarity;
@@ -41,7 +42,7 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 
 fn search(similarity: Similarity, neighbours: u32) -> Search {
     let (simd, predict) = (Simd::widest(), Prediction::Means);
-    Search { simd, similarity, neighbours, min_support: 1, predict, widths: WIDTHS }
+    Search { simd, similarity, neighbours, min_support: 1, shrinkage: SHRINKAGE, predict, widths: WIDTHS }
 }
 
 fn run(search: Search, store: &Store, held_out: &HeldOut) -> Result<Outcome, Failure> {

@@ -53,6 +53,14 @@ pub trait Kernel: Parser {
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), Self::Error>;
 }
 
+/// An argument that is a number of at least 0.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("a number of at least 0 is expected".into()),
+    }
+}
+
 /// Runs a kernel on the ranks that `mpirun` started, or on one without it.
 #[cfg(feature = "mpi")]
 pub fn run_kernel<K: Kernel>() -> ExitCode {
@@ -174,6 +182,12 @@ fn panic_line(panic: &std::panic::PanicHookInfo<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_below_0_and_no_numbers_are_no_arguments() {
+        assert_eq!((not_negative("0"), not_negative("1e-5")), (Ok(0.0), Ok(1e-5)));
+        assert!(["-1", "nan", "inf", "", "many"].into_iter().all(|text| not_negative(text).is_err()));
+    }
 
     #[test]
     fn one_line_chains_causes_and_keeps_to_one_line() {

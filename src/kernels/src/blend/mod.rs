@@ -20,7 +20,7 @@ use crate::npy::{Npy, NpyError};
 use crate::output::{OutputError, write_atomically, write_json, write_npy};
 use crate::ratings::split::{Fold, is_in_fold};
 use crate::scores::{HOLDOUT, PREDICTIONS, Scores};
-use crate::startup::{Kernel, Run};
+use crate::startup::{Kernel, Run, not_negative};
 use ridge::{Moments, Weights};
 
 /// Parts of the rows, and so the most ranks that have anything to do.
@@ -45,7 +45,7 @@ pub struct Blend {
     #[arg(long, value_name = "PATH")]
     pub holdout: Option<PathBuf>,
     /// Weight of the squared weights against the mean squared error
-    #[arg(long, default_value_t = 1e-5, value_parser = weight)]
+    #[arg(long, default_value_t = 1e-5, value_parser = not_negative)]
     pub regularization: f64,
     /// Folds of the cross-validation
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100))]
@@ -53,13 +53,6 @@ pub struct Blend {
     /// Seed of the assignment to folds
     #[arg(long, default_value_t = 0)]
     pub fold_seed: u64,
-}
-
-fn weight(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
-        _ => Err("a number of at least 0 is expected".into()),
-    }
 }
 
 /// Why there is no blend.

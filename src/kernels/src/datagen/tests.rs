@@ -3,6 +3,7 @@
 use super::*;
 use crate::communicator::Solo;
 use crate::events::Events;
+use crate::knn::baseline::SHRINKAGE;
 use crate::knn::predict::Prediction;
 use crate::knn::search::{Search, WIDTHS};
 use crate::knn::similarity::Similarity;
@@ -50,7 +51,7 @@ fn popularity_and_activity_are_as_uneven_as_netflix_was() {
 fn movies_correlate_with_each_other() {
     let set = set(&shape(60, 2000, 40_000));
     let (simd, similarity, predict, widths) = (Simd::widest(), Similarity::Pearson, Prediction::Means, WIDTHS);
-    let search = Search { simd, similarity, neighbours: 5, min_support: 50, predict, widths };
+    let search = Search { simd, similarity, neighbours: 5, min_support: 50, shrinkage: SHRINKAGE, predict, widths };
     let outcome = search.run(&Solo, &set.into(), &HeldOut::default(), &mut Events::silent("knn")).unwrap();
     let nearest = outcome.neighbours.unwrap();
     let strong = nearest.similarities.column(0).iter().filter(|similarity| **similarity > 0.35).count();

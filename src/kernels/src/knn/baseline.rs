@@ -17,8 +17,8 @@ use crate::simd::Simd;
 const EPOCHS: usize = 10;
 const DAMPING_MOVIE: f64 = 10.0;
 const DAMPING_USER: f64 = 15.0;
-/// How strongly few common raters pull a similarity to 0.
-const SHRINKAGE: f64 = 100.0;
+/// How strongly few common raters pull a similarity to 0, as in Surprise.
+pub const SHRINKAGE: f64 = 100.0;
 
 /// μ, b_movie and b_user, in stars.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -168,12 +168,9 @@ impl<'a> RealSums<'a> {
     pub fn finish(&self, terms: Terms, row: usize, block: usize, sums: &Sums, found: &mut Similarities) {
         let own = self.columns[row];
         let (columns, real) = (&self.columns[block * COLUMNS..][..COLUMNS], &self.sums[block * COLUMNS..][..COLUMNS]);
-        // With one common rater the shrinkage leaves nothing.
-        let least = terms.min_support.max(2);
-        let unit = terms.scale.unit();
         on_path!(self.simd, all_baseline::<_>(
-            least: u32 = least, unit: f64 = unit, own: f64 = own, columns: &[f64] = columns, real: &[Real] = real,
-            sums: &Sums = sums, found: &mut Similarities = found));
+            terms: Terms = terms, own: f64 = own, columns: &[f64] = columns, real: &[Real] = real, sums: &Sums = sums,
+            found: &mut Similarities = found));
     }
 }
 
@@ -209,15 +206,9 @@ unsafe fn add_raters<L: Lanes>(sums: *mut Real, raters: &[Rater], end: u32, unit
 }
 
 #[inline(always)]
-unsafe fn all_baseline<L: Lanes>(
-    least: u32,
-    unit: f64,
-    own: f64,
-    columns: &[f64],
-    real: &[Real],
-    sums: &Sums,
-    found: &mut Similarities,
-) {
+unsafe fn all_baseline<L: Lanes>(terms: Terms, own: f64, columns: &[f64], real: &[Real], sums: &Sums, found: &mut Similarities) {
+    // One common rater tells nothing: shrinking leaves 0, or no number.
+    let (least, unit) = (terms.min_support.max(2), terms.scale.unit());
     for column in 0..COLUMNS {
         let (n, [e, ee, xe, ye]) = (f64::from(sums.n[column]), real[column]);
         let (x, y) = (unit * f64::from(sums.x[column]), unit * f64::from(sums.y[column]));
@@ -228,10 +219,28 @@ unsafe fn all_baseline<L: Lanes>(
         let both = xy - other * x - own * y + n * own * other - xe - ye + (own + other) * e + ee;
         let rows = xx - 2.0 * own * x + n * own * own - 2.0 * xe + 2.0 * own * e + ee;
         let others = yy - 2.0 * other * y + n * other * other - 2.0 * ye + 2.0 * other * e + ee;
-        let product = rows * others;
-        // Residuals of exactly 0 may leave a rounding error below it.
-        let correlation = if product > 0.0 { (both / product.sqrt()).clamp(-1.0, 1.0) } else { 0.0 };
-        let shrunk = correlation * ((n - 1.0) / (n - 1.0 + SHRINKAGE));
+        let shrunk = correlation(both, rows, others) * ((n - 1.0) / (n - 1.0 + terms.shrinkage));
         found.0[column] = if sums.n[column] < least { f64::NEG_INFINITY } else { shrunk };
+    }
+}
+
+/// The correlation of two movies' residuals by the sums of their products and of each one's squares; 0 without any.
+#[inline(always)]
+fn correlation(both: f64, rows: f64, others: f64) -> f64 {
+    // Residuals of exactly 0 leave a rounding error, which may be below it on both sides.
+    if (rows > 0.0) & (others > 0.0) { (both / (rows * others).sqrt()).clamp(-1.0, 1.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_errors_below_0_are_no_correlation() {
+        assert_eq!(correlation(3.0, 4.0, 9.0), 0.5);
+        assert_eq!(correlation(3.0, 4.0, 1.0), 1.0);
+        for (rows, others) in [(-4e-16, -9e-16), (-4e-16, 9.0), (4.0, -9e-16), (0.0, 4.0), (0.0, 0.0)] {
+            assert_eq!(correlation(3e-16, rows, others), 0.0, "{rows} {others}");
+        }
     }
 }

@@ -34,7 +34,8 @@ use crate::ratings::split::{HeldOut, Holdout, SplitError, split};
 use crate::ratings::{Input, Store, load};
 use crate::scores::{self, Scores};
 use crate::simd::{Simd, SimdError};
-use crate::startup::{Kernel, Run};
+use crate::startup::{Kernel, Run, not_negative};
+use baseline::SHRINKAGE;
 use nearest::Neighbours;
 use predict::Prediction;
 use records::TooLarge;
@@ -67,6 +68,10 @@ pub struct Knn {
     /// Least number of users who rated both movies of a pair
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub min_support: u32,
+    /// With pearson_baseline, how strongly few common raters pull a correlation to 0: it is multiplied by
+    /// (common - 1) / (common - 1 + SHRINKAGE)
+    #[arg(long, default_value_t = SHRINKAGE, value_parser = not_negative)]
+    pub shrinkage: f64,
     /// What to keep out of training and to predict.
     #[command(flatten)]
     pub holdout: Holdout,
@@ -125,6 +130,8 @@ struct Summary {
     ratings: usize,
     neighbours: u32,
     min_support: u32,
+    /// With pearson_baseline.
+    shrinkage: Option<f64>,
     /// Pairs of movies, each computed once.
     pairs: u64,
     /// Pairs that at least `min_support` users rated both.
@@ -149,8 +156,8 @@ impl Kernel for Knn {
         run.events.phase("load");
         let all = load(run, &self.input)?;
         let (store, held_out) = split(run, all, &self.holdout)?;
-        let (similarity, neighbours, min_support) = (self.similarity, self.neighbours, self.min_support);
-        let search = Search { simd, similarity, neighbours, min_support, predict: self.predict, widths: WIDTHS };
+        let Self { similarity, neighbours, min_support, shrinkage, predict, .. } = *self;
+        let search = Search { simd, similarity, neighbours, min_support, shrinkage, predict, widths: WIDTHS };
         let outcome = search.run(communicator, &store, &held_out, &mut run.events)?;
         let Some(neighbours) = outcome.neighbours else { return Ok(()) };
         run.events.phase("write");
@@ -169,6 +176,7 @@ impl Kernel for Knn {
             ratings: store.len(),
             neighbours: self.neighbours,
             min_support: self.min_support,
+            shrinkage: (self.similarity == Similarity::PearsonBaseline).then_some(self.shrinkage),
             pairs: counts.pairs,
             supported_pairs: counts.supported,
             corated: counts.corated,

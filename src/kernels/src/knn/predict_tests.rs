@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::baseline::Baselines;
+use super::baseline::{Baselines, SHRINKAGE};
 use super::order::Order;
 use super::predict::Prediction;
 use super::records::Widths;
@@ -53,7 +53,7 @@ fn plain_baselines(table: &Table, movies: usize, users: usize) -> Baselines {
 }
 
 /// The definition of pearson_baseline, word for word; `None` for too few common raters.
-fn plain_similarity(table: &Table, fitted: &Baselines, users: usize, one: u32, other: u32, support: usize) -> Option<f64> {
+fn plain_similarity(table: &Table, fitted: &Baselines, users: usize, (one, other): (u32, u32), search: &Search) -> Option<f64> {
     let (mut product, mut own, mut others, mut n) = (0.0, 0.0, 0.0, 0usize);
     for user in 0..users as u32 {
         if let (Some(x), Some(y)) = (table.get(&(user, one)), table.get(&(user, other))) {
@@ -63,8 +63,8 @@ fn plain_similarity(table: &Table, fitted: &Baselines, users: usize, one: u32, o
         }
     }
     let root = (own * others).sqrt();
-    let shrinkage = (n as f64 - 1.0) / (n as f64 - 1.0 + 100.0);
-    (n >= support.max(2)).then(|| if root == 0.0 { 0.0 } else { product / root * shrinkage })
+    let shrinkage = (n as f64 - 1.0) / (n as f64 - 1.0 + search.shrinkage);
+    (n >= search.min_support.max(2) as usize).then(|| if root == 0.0 { 0.0 } else { product / root * shrinkage })
 }
 
 /// KNNWithMeans and KNNBaseline, word for word.
@@ -93,8 +93,7 @@ fn plain_prediction(
         let rated = table.iter().filter(|((other, _), _)| *other == user);
         let mut nearest: Vec<(f64, u32, f64)> = rated
             .filter_map(|((_, other), stars)| {
-                let support = search.min_support as usize;
-                Some((plain_similarity(table, fitted, users, movie, *other, support)?, *other, stars - expected(*other)))
+                Some((plain_similarity(table, fitted, users, (movie, *other), search)?, *other, stars - expected(*other)))
             })
             .collect();
         nearest.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
@@ -108,7 +107,7 @@ fn plain_prediction(
     prediction.clamp(least, 5.0)
 }
 
-fn check(training: &Store, held_out: &HeldOut, predict: Prediction, neighbours: u32, min_support: u32) {
+fn check(training: &Store, held_out: &HeldOut, predict: Prediction, neighbours: u32, min_support: u32, shrinkage: f64) {
     let (table, movies, users) = (table(training), training.movies(), training.users());
     let fitted = plain_baselines(&table, movies, users);
     let least = if training.stars().iter().all(|stars| stars % 2 == 0) { 1.0 } else { 0.5 };
@@ -117,7 +116,7 @@ fn check(training: &Store, held_out: &HeldOut, predict: Prediction, neighbours: 
         for (ranks, most) in [(1, 255), (2, 0), (3, 1), (7, 255)] {
             let widths = Widths { most, ..WIDTHS };
             let similarity = Similarity::PearsonBaseline;
-            let search = Search { simd, similarity, neighbours, min_support, predict, widths };
+            let search = Search { simd, similarity, neighbours, min_support, shrinkage, predict, widths };
             let mut outcomes = Threads::run(ranks, |communicator| {
                 search.run(communicator, training, held_out, &mut Events::silent("knn")).unwrap()
             });
@@ -128,9 +127,10 @@ fn check(training: &Store, held_out: &HeldOut, predict: Prediction, neighbours: 
             assert!(*first.get_or_insert_with(|| answer.clone()) == answer, "{ranks} ranks, {simd}");
             for ((movie, column), id) in found.ids.indexed_iter().filter(|(_, id)| **id >= 0) {
                 let other = training.movie_ids().iter().position(|other| i64::from(*other) == *id).unwrap() as u32;
-                let expected = plain_similarity(&table, &fitted, users, movie as u32, other, min_support as usize).unwrap();
+                let expected = plain_similarity(&table, &fitted, users, (movie as u32, other), &search).unwrap();
                 let similarity = found.similarities[[movie, column]];
-                assert!((similarity - expected).abs() < 1e-9, "{similarity} instead of {expected}");
+                // Shrinking makes rounding errors small too.
+                assert!((similarity - expected).abs() < 1e-7 / (1.0 + shrinkage), "{similarity} instead of {expected}");
             }
             assert_eq!(outcome.predictions.len(), held_out.len());
             for (place, prediction) in outcome.predictions.iter().enumerate() {
@@ -167,27 +167,28 @@ proptest! {
         all in random_set(),
         means in any::<bool>(),
         min_support in 1u32..4,
+        shrinkage in prop_oneof![Just(SHRINKAGE), Just(0.0), 0.5f64..9.0],
         seed in 0u64..100,
     ) {
         let (training, held_out) = by_fold(&all, Fold { number: 1, of: 4 }, seed);
         let predict = if means { Prediction::Means } else { Prediction::Baseline };
         // All of a user's movies, so that nearly equal similarities cannot change places at the end of a list.
-        check(&training, &held_out, predict, 20, min_support);
+        check(&training, &held_out, predict, 20, min_support, shrinkage);
     }
 }
 
 #[test]
 fn nothing_held_out_and_nothing_to_learn_from_are_no_errors() {
     let none = Store::from(Ratings::from_rows(Rows::default()).unwrap());
-    check(&none, &HeldOut::default(), Prediction::Baseline, 3, 1);
+    check(&none, &HeldOut::default(), Prediction::Baseline, 3, 1, SHRINKAGE);
     let mut rows = Rows::default();
     rows.push(5, 9, 7);
     let one = Store::from(Ratings::from_rows(rows).unwrap());
-    check(&one, &HeldOut::default(), Prediction::Means, 3, 1);
+    check(&one, &HeldOut::default(), Prediction::Means, 3, 1, SHRINKAGE);
     let (training, held_out) =
         (1..20).map(|seed| by_fold(&one, Fold { number: 1, of: 2 }, seed)).find(|split| split.0.is_empty()).unwrap();
     for predict in [Prediction::Means, Prediction::Baseline] {
-        check(&training, &held_out, predict, 3, 1);
+        check(&training, &held_out, predict, 3, 1, SHRINKAGE);
     }
 }
 

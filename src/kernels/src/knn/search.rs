@@ -70,6 +70,8 @@ pub struct Search {
     pub neighbours: u32,
     /// The least common raters of a pair.
     pub min_support: u32,
+    /// How strongly few common raters pull pearson_baseline to 0.
+    pub shrinkage: f64,
     /// How to predict what is held out.
     pub predict: Prediction,
     /// How records are laid out; the answer does not depend on it.
@@ -109,7 +111,7 @@ impl Search {
             search: self,
             store,
             order: &order,
-            terms: Terms { min_support: self.min_support, scale },
+            terms: Terms { min_support: self.min_support, shrinkage: self.shrinkage, scale },
             rows: Rows::new(self.simd, store, &order, &records),
             real,
             nearest: Nearest::new(store.movies(), neighbours.min(store.movies().saturating_sub(1))),

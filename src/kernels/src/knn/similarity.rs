@@ -35,11 +35,13 @@ pub enum Similarity {
 #[repr(C, align(64))]
 pub struct Similarities(pub [f64; COLUMNS]);
 
-/// The least common raters of a pair, and the scale of its sums.
+/// The least common raters of a pair, what pulls it to 0, and the scale of its sums.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The least number of common raters.
     pub min_support: u32,
+    /// How strongly few common raters pull pearson_baseline to 0.
+    pub shrinkage: f64,
     /// What a level is worth.
     pub scale: Scale,
 }

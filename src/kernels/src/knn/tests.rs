@@ -76,6 +76,12 @@ fn parallel(set: &Store, ranks: usize, piece_bytes: usize, search: Search) -> (F
     (set.movie_ids().iter().enumerate().map(|(index, id)| (*id, row(index))).collect(), counts)
 }
 
+/// A search with the defaults of the arguments.
+fn search(similarity: Similarity, simd: Simd, widths: Widths) -> Search {
+    let predict = Prediction::Means;
+    Search { simd, similarity, neighbours: 40, min_support: 1, shrinkage: SHRINKAGE, predict, widths }
+}
+
 /// Records without planes, as measured, and with nothing but planes.
 const LAYOUTS: [Widths; 3] = [Widths { most: 0, ..WIDTHS }, WIDTHS, Widths { block: 0.0, ..WIDTHS }];
 
@@ -88,14 +94,7 @@ fn check(rows: &[Row], similarity: Similarity, neighbours: u32, min_support: u32
         for (at, (ranks, piece_bytes)) in
             [(1, usize::MAX), (2, 40), (3, usize::MAX), (4, 24), (5, usize::MAX), (7, usize::MAX)].into_iter().enumerate()
         {
-            let search = Search {
-                simd,
-                similarity,
-                neighbours,
-                min_support,
-                predict: Prediction::Means,
-                widths: LAYOUTS[at % LAYOUTS.len()],
-            };
+            let search = Search { neighbours, min_support, ..search(similarity, simd, LAYOUTS[at % LAYOUTS.len()]) };
             let (found, counts) = parallel(&set, ranks, piece_bytes, search);
             assert_eq!(found, expected, "on {ranks} ranks, {simd}");
             assert_eq!(counts.pairs, movies * movies.saturating_sub(1) / 2, "on {ranks} ranks, {simd}");
@@ -107,7 +106,7 @@ fn check(rows: &[Row], similarity: Similarity, neighbours: u32, min_support: u32
 /// Arguments as they are if none are given.
 fn arguments(input: Input) -> Knn {
     let (similarity, predict) = (Similarity::Pearson, Prediction::Means);
-    Knn { input, similarity, neighbours: 40, min_support: 1, holdout: Holdout::default(), predict }
+    Knn { input, similarity, neighbours: 40, min_support: 1, shrinkage: SHRINKAGE, holdout: Holdout::default(), predict }
 }
 
 /// Every exact similarity.
@@ -155,7 +154,7 @@ fn no_ratings_one_user_and_one_movie_are_no_errors() {
 fn ties_go_to_the_smaller_id() {
     let rows: Vec<Row> = (0..6).flat_map(|movie| [(10 - movie, 1, 2), (10 - movie, 2, 8)]).collect();
     let (simd, similarity) = (Simd::widest(), Similarity::Pearson);
-    let search = Search { simd, similarity, neighbours: 2, min_support: 2, predict: Prediction::Means, widths: WIDTHS };
+    let search = Search { neighbours: 2, min_support: 2, ..search(similarity, simd, WIDTHS) };
     let (found, _) = parallel(&ratings(&rows), 3, usize::MAX, search);
     let of_seven = found.iter().find(|(movie, _)| *movie == 7).unwrap();
     assert_eq!(of_seven.1, [(5, 1f64.to_bits()), (6, 1f64.to_bits())]);
@@ -175,8 +174,7 @@ fn popular_rows_taken_in_runs_of_users_have_the_same_neighbours() {
     let shape = Shape { movies: 40, users: 12_000, ratings: 100_000, seed: 5, half_stars: false };
     let set = Store::from(Ratings::from_rows(generate(&shape, |_, _| {}).rows).unwrap());
     let found = |ranks: usize, widths: Widths, simd: Simd| {
-        let search =
-            Search { simd, similarity: Similarity::Pearson, neighbours: 39, min_support: 1, predict: Prediction::Means, widths };
+        let search = Search { neighbours: 39, ..search(Similarity::Pearson, simd, widths) };
         parallel(&set, ranks, usize::MAX, search)
     };
     // Without planes there is nothing to take in runs.

@@ -34,7 +34,7 @@ use crate::ratings::split::{HeldOut, Holdout, SplitError, split};
 use crate::ratings::store::Store;
 use crate::scores::Scores;
 use crate::simd::{Simd, SimdError};
-use crate::startup::{Kernel, Run};
+use crate::startup::{Kernel, Run, not_negative};
 use cells::Columns;
 use checkpoint::{CheckpointError, Checksum, Identity};
 use factors::Start;
@@ -75,13 +75,13 @@ pub struct Svd {
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..))]
     pub epochs: Option<u32>,
     /// Part of the gradient that a step follows [default: 0.005; funk: 0.001]
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = not_negative)]
     pub learning_rate: Option<f64>,
     /// Weight of the squares of factors and biases [default: 0.02; funk: 0.015]
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = not_negative)]
     pub regularization: Option<f64>,
     /// Standard deviation of the first factors, which are normal around 0; with funk, the first value of all
-    #[arg(long, default_value_t = 0.1, value_parser = positive)]
+    #[arg(long, default_value_t = 0.1, value_parser = not_negative)]
     pub start: f64,
     /// With funk, what is taken off the ratings first
     #[arg(long, value_enum, default_value_t = Baseline::Damped)]
@@ -126,14 +126,6 @@ pub enum Baseline {
     Damped,
     /// Nothing, not even the mean
     None,
-}
-
-/// A number that a training rate can be.
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
-        _ => Err("a number of at least 0 is expected".into()),
-    }
 }
 
 /// Why there are no factors.
