@@ -3,13 +3,14 @@
 //! A failure of one rank is a failure of all: an error or a panic anywhere aborts the job with a non-zero status.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::communicator::{Communicator, Solo};
 use crate::events::Events;
+use crate::output::OutputError;
 
 /// Exit status of arguments that make no sense, as clap itself uses it.
 const USAGE: u8 = 2;
@@ -23,7 +24,7 @@ pub struct Run<'a, C> {
     pub communicator: &'a C,
     /// Where rank 0 tells of progress.
     pub events: Events,
-    /// Where rank 0 leaves its files: the working folder, but for tests.
+    /// Where rank 0 leaves its files: the working folder, unless another is named.
     pub folder: PathBuf,
 }
 
@@ -31,6 +32,16 @@ impl<'a, C: Communicator> Run<'a, C> {
     /// A run that tells nothing and writes into `folder`.
     pub fn silent(communicator: &'a C, folder: impl Into<PathBuf>) -> Self {
         Self { communicator, events: Events::silent("test"), folder: folder.into() }
+    }
+
+    /// Makes the folder that results are to be left in, from here on, if any is named.
+    pub fn leave_in(&mut self, output: Option<&Path>) -> Result<(), OutputError> {
+        let Some(output) = output else { return Ok(()) };
+        self.folder = self.folder.join(output);
+        match self.is_first() {
+            true => std::fs::create_dir_all(&self.folder).map_err(|error| OutputError::new(&self.folder, error)),
+            false => Ok(()),
+        }
     }
 
     /// Whether this is rank 0, which alone reads, writes and speaks.

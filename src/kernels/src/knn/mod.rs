@@ -20,7 +20,7 @@ pub mod search;
 pub mod similarity;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use ndarray::Array1;
@@ -78,6 +78,9 @@ pub struct Knn {
     /// How held-out ratings are predicted from a user's --neighbours movies most similar to the one in question
     #[arg(long, value_enum, default_value = "means")]
     pub predict: Prediction,
+    /// Folder for the results, made if it is missing [default: the working folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
 }
 
 /// Why there are no neighbours.
@@ -153,6 +156,7 @@ impl Kernel for Knn {
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), KnnError> {
         let communicator = run.communicator;
         let simd = Simd::from_environment()?;
+        run.leave_in(self.output.as_deref())?;
         run.events.phase("load");
         let all = load(run, &self.input)?;
         let (store, held_out) = split(run, all, &self.holdout)?;

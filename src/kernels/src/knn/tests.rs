@@ -106,7 +106,8 @@ fn check(rows: &[Row], similarity: Similarity, neighbours: u32, min_support: u32
 /// Arguments as they are if none are given.
 fn arguments(input: Input) -> Knn {
     let (similarity, predict) = (Similarity::Pearson, Prediction::Means);
-    Knn { input, similarity, neighbours: 40, min_support: 1, shrinkage: SHRINKAGE, holdout: Holdout::default(), predict }
+    let holdout = Holdout::default();
+    Knn { input, similarity, neighbours: 40, min_support: 1, shrinkage: SHRINKAGE, holdout, predict, output: None }
 }
 
 /// Every exact similarity.
@@ -213,6 +214,20 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     for ranks in [2, 3, 5, 24] {
         assert!(outputs(ranks) == alone, "different files on {ranks} ranks");
     }
+}
+
+#[test]
+fn results_go_where_they_are_told_to_with_the_arguments_that_made_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ratings.csv");
+    std::fs::write(&path, "1,7,3,0\n2,7,4,0\n1,9,1,0\n2,9,5,0\n").unwrap();
+    let output = Some("models/near".into());
+    let knn = Knn { similarity: Similarity::PearsonBaseline, shrinkage: 7.5, output, ..arguments(Input::new(path)) };
+    Threads::run(2, |communicator| knn.run(&mut Run::silent(communicator, folder.path())).unwrap());
+    let output = folder.path().join("models/near");
+    assert!(output.join("neighbours.npy").exists() && !folder.path().join("neighbours.npy").exists());
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(output.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["shrinkage"], 7.5);
 }
 
 #[test]

@@ -229,12 +229,7 @@ impl Kernel for Svd {
 
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), SvdError> {
         let simd = Simd::from_environment()?;
-        if let Some(output) = &self.output {
-            run.folder = run.folder.join(output);
-            if run.is_first() {
-                std::fs::create_dir_all(&run.folder).map_err(|error| OutputError::new(&run.folder, error))?;
-            }
-        }
+        run.leave_in(self.output.as_deref())?;
         run.events.phase("load");
         let all = load(run, &self.input)?;
         let (training, held_out) = split(run, all, &self.holdout)?;
