@@ -42,7 +42,7 @@ pub struct Netpipe {
     /// Largest message in bytes
     #[arg(long, default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub to: u64,
-    /// Bytes by which each size is also made smaller and larger; 0 for none. Pairs are measured without
+    /// Bytes by which each size is also made smaller and larger, where that does not reach the next; 0 for none
     #[arg(long, default_value_t = 3)]
     pub perturbation: u64,
     /// Milliseconds for each size
@@ -130,9 +130,9 @@ impl Netpipe {
         Duration::from_millis(self.milliseconds)
     }
 
-    /// The sizes of a pattern, of which there is at least one.
-    fn sizes(&self, perturbation: u64) -> Result<Vec<u64>, NetpipeError> {
-        let sizes = schedule::sizes(self.from, self.to, perturbation);
+    /// The sizes of every pattern, of which there is at least one.
+    fn sizes(&self) -> Result<Vec<u64>, NetpipeError> {
+        let sizes = schedule::sizes(self.from, self.to, self.perturbation);
         if sizes.is_empty() { Err(NetpipeError::Sizes { from: self.from, to: self.to }) } else { Ok(sizes) }
     }
 
@@ -140,7 +140,7 @@ impl Netpipe {
     fn two<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<Option<Curve>, NetpipeError> {
         let communicator = run.communicator;
         let (rank, last) = (communicator.rank(), communicator.size() - 1);
-        let sizes = self.sizes(self.perturbation)?;
+        let sizes = self.sizes()?;
         let mut points = Vec::new();
         if rank == 0 || rank == last {
             points = each_size(&mut run.events, &sizes, 0, sizes.len(), |bytes| {
@@ -155,7 +155,7 @@ impl Netpipe {
     fn pairs<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<Vec<Curve>, NetpipeError> {
         let communicator = run.communicator;
         let (rank, ranks) = (communicator.rank(), communicator.size());
-        let sizes = self.sizes(0)?;
+        let sizes = self.sizes()?;
         let partners = schedule::partners(rank, ranks);
         // The curves that this rank begins: the partner, then each point's numbers.
         let mut own: Vec<f64> = Vec::new();
@@ -189,7 +189,7 @@ impl Netpipe {
     /// Everyone at once; the curve at rank 0.
     fn ring<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<Option<Curve>, NetpipeError> {
         let communicator = run.communicator;
-        let sizes = self.sizes(self.perturbation)?;
+        let sizes = self.sizes()?;
         let points =
             each_size(&mut run.events, &sizes, 0, sizes.len(), |bytes| measure::ring(communicator, bytes, self.budget()))?;
         Ok((communicator.rank() == 0).then_some(Curve { pattern: Pattern::Ring, from: 0, to: 1, points }))

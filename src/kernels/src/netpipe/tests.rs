@@ -26,10 +26,19 @@ fn every_pair_two_ranks_and_the_ring_have_a_curve_on_any_number_of_ranks() {
         for name in ["netpipe.csv", "netpipe.svg", "netpipe.png", "netpipe-time.svg", "two.npy", "pairs.npy", "ring.npy"] {
             assert!(folder.path().join(name).exists(), "{name} is missing");
         }
-        let array = crate::npy::read(&folder.path().join("two.npy")).unwrap();
-        let bytes: Vec<u64> = array.column(0).iter().map(|bytes| *bytes as u64).collect();
-        assert_eq!(bytes, schedule::sizes(1, 200, 3));
-        assert!(array.rows().into_iter().all(|row| row[1] > 0.0 && row[1] <= row[2]), "{array}");
+        let sizes = schedule::sizes(1, 200, 3);
+        for name in ["two.npy", "ring.npy"] {
+            let array = crate::npy::read(&folder.path().join(name)).unwrap();
+            let bytes: Vec<u64> = array.column(0).iter().map(|bytes| *bytes as u64).collect();
+            assert_eq!(bytes, sizes);
+            assert!(array.rows().into_iter().all(|row| row[1] > 0.0 && row[1] <= row[2]), "{array}");
+        }
+        let table = std::fs::read_to_string(folder.path().join("netpipe.csv")).unwrap();
+        let of_pair = table.lines().filter_map(|line| line.strip_prefix("pairs,0,1,"));
+        let bytes: Vec<u64> = of_pair.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(bytes, sizes);
+        let length = std::fs::metadata(folder.path().join("pairs.npy")).unwrap().len();
+        assert_eq!(length, 128 + ranks * ranks * sizes.len() as u64 * 3 * 8);
     }
 }
 
