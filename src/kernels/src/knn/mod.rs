@@ -159,7 +159,7 @@ impl Kernel for Knn {
         run.leave_in(self.output.as_deref())?;
         run.events.phase("load");
         let all = load(run, &self.input)?;
-        let (store, held_out) = split(run, all, &self.holdout)?;
+        let (store, held_out) = split(run, all, &self.holdout, &self.input)?;
         let Self { similarity, neighbours, min_support, shrinkage, predict, .. } = *self;
         let search = Search { simd, similarity, neighbours, min_support, shrinkage, predict, widths: WIDTHS };
         let outcome = search.run(communicator, &store, &held_out, &mut run.events)?;

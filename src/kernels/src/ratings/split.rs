@@ -16,7 +16,8 @@ use crate::startup::Run;
 /// Arguments that say which ratings are held out.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Holdout {
-    /// Ratings to keep out of training and to score: the Netflix Prize's probe.txt, or a file or folder of ratings
+    /// Ratings to keep out of training and to score: the Netflix Prize's probe.txt, or a file or folder of ratings, in any
+    /// format; CSV columns are called as those of the input
     #[arg(long = "holdout", value_name = "PATH", conflicts_with = "fold")]
     pub file: Option<PathBuf>,
     /// Fold to keep out of training and to score, such as 1/5 for the first of five
@@ -117,13 +118,19 @@ pub enum SplitError {
 
 /// Splits a set into what is trained on and what is held out: collective, and the same on every rank.
 ///
-/// Without a file and a fold, the whole set is trained on. Stars come from the file where it has any.
-pub fn split<C: Communicator>(run: &mut Run<'_, C>, all: Store, holdout: &Holdout) -> Result<(Store, HeldOut), SplitError> {
+/// Without a file and a fold, the whole set is trained on. Stars come from the file where it has any. The file is read as
+/// `input`, where `all` came from, but in a format of its own: pairs may be held out of ratings.
+pub fn split<C: Communicator>(
+    run: &mut Run<'_, C>,
+    all: Store,
+    holdout: &Holdout,
+    input: &Input,
+) -> Result<(Store, HeldOut), SplitError> {
     match (&holdout.file, holdout.fold) {
         (None, None) => Ok((all, HeldOut::default())),
         (None, Some(fold)) => Ok(by_fold(&all, fold, holdout.fold_seed)),
         (Some(path), _) => {
-            let named = load_pairs(run, &Input::new(path))?;
+            let named = load_pairs(run, &Input { path: path.clone(), format: None, ..input.clone() })?;
             by_file(&all, &named, path)
         }
     }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::communicator::{Solo, Threads};
 use crate::ratings::Rows;
+use crate::ratings::dialect::Names;
+use crate::ratings::format::Format;
 
 type Pairs = BTreeMap<(u32, u32), u8>;
 
@@ -92,7 +94,9 @@ fn a_rating_stays_in_its_fold_whatever_else_is_in_the_set() {
 fn every_rank_splits_alike() {
     let pairs: Pairs = (0..9).flat_map(|movie| (0..20).map(move |user| ((movie, user), 4))).collect();
     let holdout = Holdout { fold: Some("2/3".parse().unwrap()), ..Holdout::default() };
-    let answers = Threads::run(3, |communicator| split(&mut Run::silent(communicator, "."), store(&pairs), &holdout).unwrap());
+    let answers = Threads::run(3, |communicator| {
+        split(&mut Run::silent(communicator, "."), store(&pairs), &holdout, &Input::new("none")).unwrap()
+    });
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     assert!(!answers[0].1.is_empty());
 }
@@ -109,7 +113,8 @@ fn folds_are_two_numbers() {
 #[test]
 fn without_arguments_everything_is_trained_on() {
     let pairs = Pairs::from([((1, 2), 3)]);
-    let (training, held_out) = split(&mut Run::silent(&Solo, "."), store(&pairs), &Holdout::default()).unwrap();
+    let (training, held_out) =
+        split(&mut Run::silent(&Solo, "."), store(&pairs), &Holdout::default(), &Input::new("none")).unwrap();
     assert_eq!((trained(&training), held_out.len()), (pairs, 0));
 }
 
@@ -120,10 +125,26 @@ fn a_probe_names_pairs_whose_stars_are_those_of_the_input() {
     fs::write(&path, "9:\n7\n5\n2:\n7\n").unwrap();
     let pairs = Pairs::from([((9, 5), 2), ((9, 6), 4), ((9, 7), 6), ((2, 7), 8), ((2, 8), 10)]);
     let holdout = Holdout { file: Some(path.clone()), ..Holdout::default() };
-    let (training, held_out) = split(&mut Run::silent(&Solo, folder.path()), store(&pairs), &holdout).unwrap();
+    // What the input is in says nothing of the pairs.
+    let input = Input { format: Some(Format::Netflix), ..Input::new("none") };
+    let (training, held_out) = split(&mut Run::silent(&Solo, folder.path()), store(&pairs), &holdout, &input).unwrap();
     assert_eq!(scored(&training, &held_out), Pairs::from([((2, 7), 8), ((9, 5), 2), ((9, 7), 6)]));
     assert_eq!(trained(&training), Pairs::from([((2, 8), 10), ((9, 6), 4)]));
     fs::write(&path, "9:\n8\n").unwrap();
-    let error = split(&mut Run::silent(&Solo, folder.path()), store(&pairs), &holdout).unwrap_err().to_string();
+    let error = split(&mut Run::silent(&Solo, folder.path()), store(&pairs), &holdout, &input).unwrap_err().to_string();
     assert!(error.ends_with("probe.txt: movie 9 has no rating by user 8 in the input, and none is given here"), "{error}");
+}
+
+#[test]
+fn a_file_is_read_as_the_input_is_with_its_columns_and_without_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("held_out.csv");
+    fs::write(&path, "viewer,film,user,rating\n5,9,1,4.5\n").unwrap();
+    let holdout = Holdout { file: Some(path), ..Holdout::default() };
+    let names = Names { user_column: Some("viewer".into()), movie_column: Some("film".into()), ..Names::default() };
+    let input = Input { names, no_cache: true, ..Input::new("none") };
+    let pairs = Pairs::from([((9, 5), 2), ((9, 1), 4)]);
+    let (training, held_out) = split(&mut Run::silent(&Solo, folder.path()), store(&pairs), &holdout, &input).unwrap();
+    assert_eq!((trained(&training), scored(&training, &held_out)), (Pairs::from([((9, 1), 4)]), Pairs::from([((9, 5), 9)])));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "columns were left beside the file");
 }

@@ -232,7 +232,7 @@ impl Kernel for Svd {
         run.leave_in(self.output.as_deref())?;
         run.events.phase("load");
         let all = load(run, &self.input)?;
-        let (training, held_out) = split(run, all, &self.holdout)?;
+        let (training, held_out) = split(run, all, &self.holdout, &self.input)?;
         // Rank 0 speaks for all, which know the same and then wait for it.
         if run.is_first() && self.patience.is_some() && held_out.is_empty() {
             return Err(SvdError::NothingHeldOut);
