@@ -85,9 +85,9 @@ pub fn write_history(folder: &Path, errors: &[Errors]) -> Result<(), OutputError
     })
 }
 
-/// Draws the errors after each round as `rmse.svg` and `rmse.png`; nothing before there is a line to draw.
+/// Draws the errors after each round as `rmse.svg` and `rmse.png`; nothing without any round.
 pub fn plot_history(folder: &Path, errors: &[Errors], method: Method) -> Result<(), PlotError> {
-    if errors.len() < 2 {
+    if errors.is_empty() {
         return Ok(());
     }
     let points = |of: &dyn Fn(&Errors) -> Option<f64>| -> Vec<(f64, f64)> {
@@ -102,6 +102,6 @@ pub fn plot_history(folder: &Path, errors: &[Errors], method: Method) -> Result<
         Method::Sgd => "epoch",
         Method::Funk => "factor",
     };
-    let (x, y) = (Axis::linear(round), Axis::linear("RMSE (stars)"));
+    let (x, y) = (Axis::count(round), Axis::linear("RMSE (stars)"));
     plot::lines(folder, "rmse", &Chart { title: format!("RMSE by {round}"), x, y, series })
 }

@@ -79,6 +79,9 @@ fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     );
     assert_eq!(alone["movie_factors.npy"].len(), 128 + 40 * 9 * 4);
     assert_eq!((&summary["rounds"], &summary["kept"]), (&4.into(), &4.into()));
+    // Epochs are whole numbers.
+    let drawn = String::from_utf8(alone["rmse.svg"].clone()).unwrap();
+    assert!(["1", "2", "3", "4"].iter().all(|mark| drawn.contains(&format!("\n{mark}\n"))) && !drawn.contains("\n1.5\n"));
     for ranks in 2..=9 {
         let (files, _) = run(&svd, ranks);
         assert!(files == alone, "different files on {ranks} ranks");
@@ -92,7 +95,8 @@ fn results_go_where_they_are_told_to() {
     let svd = svd(&path, &["--factors", "2", "--epochs", "1", "--output", "models/first", "--checkpoint-every", "1"]);
     Threads::run(2, |communicator| svd.run(&mut Run::silent(communicator, folder.path())).unwrap());
     let names: Vec<String> = files(&folder.path().join("models/first")).into_keys().collect();
-    assert!(names.contains(&"checkpoint.svd".to_owned()) && names.contains(&"rmse.csv".to_owned()), "{names:?}");
+    let expected = ["checkpoint.svd", "rmse.csv", "rmse.svg", "rmse.png"];
+    assert!(expected.iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");
 }
 
 #[test]
