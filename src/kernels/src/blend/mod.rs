@@ -82,7 +82,7 @@ pub enum BlendError {
         /// The file beside the predictions.
         path: PathBuf,
     },
-    /// A prediction that is no number.
+    /// A prediction or a rating that is no number.
     #[error("{} holds what is no finite number in row {row}", path.display())]
     NotFinite {
         /// The file.
@@ -141,7 +141,7 @@ impl Kernel for Blend {
     fn run<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(), BlendError> {
         let communicator = run.communicator;
         run.events.phase("load");
-        let (rows, count, models) = self.load(communicator)?;
+        let (rows, count, models) = self.load(run)?;
         run.events.phase("fit");
         let (weights, of_folds) = self.weights(communicator, &rows, models)?;
         run.events.phase("predict");
@@ -201,7 +201,8 @@ fn span(rank: usize, ranks: usize, count: usize) -> Range<usize> {
 impl Blend {
     /// This rank's rows, and the number of all rows and of models: collective. Rank 0 looks at every file first, so that
     /// one rank alone finds a fault.
-    fn load<C: Communicator>(&self, communicator: &C) -> Result<(Rows, usize, usize), BlendError> {
+    fn load<C: Communicator>(&self, run: &mut Run<'_, C>) -> Result<(Rows, usize, usize), BlendError> {
+        let communicator = run.communicator;
         let files: Vec<PathBuf> = self.predictions.iter().map(|path| named(path, PREDICTIONS)).collect();
         let holdout = match &self.holdout {
             Some(path) => named(path, HOLDOUT),
@@ -217,12 +218,11 @@ impl Blend {
         let own = span(rank, ranks, count);
         let truth = Npy::open(&holdout)?.read(own.clone())?;
         let mut predictions = Array2::zeros((own.len(), files.len()));
-        for (path, mut column) in files.iter().zip(predictions.columns_mut()) {
+        for (model, (path, mut column)) in files.iter().zip(predictions.columns_mut()).enumerate() {
             let values = Npy::open(path)?.read(own.clone())?;
-            if let Some(row) = values.iter().position(|value| !value.is_finite()) {
-                return Err(BlendError::NotFinite { path: path.clone(), row: own.start + row });
-            }
+            finite(path, &values, own.start)?;
             column.assign(&values.column(0));
+            run.events.progress(model as u64 + 1, files.len() as u64);
         }
         let folds = truth.outer_iter().map(|row| self.fold(row[1] as u32, row[0] as u32)).collect();
         let parts = parts(rank, ranks).map(|number| part(number, count));
@@ -310,6 +310,8 @@ fn check(holdout: &Path, files: &[PathBuf]) -> Result<usize, BlendError> {
         }
     };
     let truth = shaped(holdout, 3)?.read(0..count)?;
+    // What is no number equals nothing, not even itself in a copy of the file.
+    finite(holdout, &truth, 0)?;
     for file in files {
         shaped(file, 1)?;
         let beside = file.with_file_name(HOLDOUT);
@@ -318,6 +320,14 @@ fn check(holdout: &Path, files: &[PathBuf]) -> Result<usize, BlendError> {
         }
     }
     Ok(count)
+}
+
+/// Fails on the first row, counted from `first`, with anything but finite numbers.
+fn finite(path: &Path, rows: &Array2<f64>, first: usize) -> Result<(), BlendError> {
+    match rows.outer_iter().position(|row| !row.iter().all(|value| value.is_finite())) {
+        Some(row) => Err(BlendError::NotFinite { path: path.to_owned(), row: first + row }),
+        None => Ok(()),
+    }
 }
 
 /// The file itself, or the one of this name in the folder.

@@ -99,6 +99,13 @@ fn predictions_that_do_not_belong_together_are_refused() {
     fs::write(&second, &good).unwrap();
     let other = paths[1].join(HOLDOUT);
     let truth = crate::npy::read(&other).unwrap();
+    // The first run's file is what the models are measured by.
+    let mut unknown = truth.clone();
+    unknown[[11, 2]] = f64::NAN;
+    let measure = paths[0].join(HOLDOUT);
+    write_npy(&measure, &unknown).unwrap();
+    assert!(refusal(&both).contains("run-0/holdout.npy holds what is no finite number in row 11"), "{}", refusal(&both));
+    write_npy(&measure, &truth).unwrap();
     write_npy(&other, &(truth + 1.0)).unwrap();
     assert!(refusal(&both).contains("is not that of --holdout"), "{}", refusal(&both));
     fs::remove_file(&other).unwrap();
