@@ -24,6 +24,8 @@ pub const FILE: &str = "ratings.ewulf";
 pub const VERSION: u32 = 1;
 /// Columns begin at pages.
 const PAGE: usize = 4096;
+/// Twice the stars of the best rating.
+const MOST_STARS: u8 = 10;
 /// Bytes that have one hash in the table.
 const BLOCK: usize = 4 << 20;
 /// Where the header's own hash is.
@@ -137,15 +139,64 @@ impl Mapped {
         self.map[16..48].try_into().expect("32 bytes are 32 bytes")
     }
 
-    /// Compares this rank's share of the columns with the table of hashes.
+    /// Compares this rank's share of the columns with the table of hashes, and looks whether they are ratings: nobody who
+    /// uses them looks again.
     pub fn check(&self, rank: usize, ranks: usize) -> Result<(), CacheError> {
-        let columns = &self.map[self.layout.columns()];
-        let table = self.map[self.layout.table.clone()].chunks(blake3::OUT_LEN);
-        let mut blocks = columns.chunks(BLOCK).zip(table).skip(rank).step_by(ranks);
-        match blocks.all(|(block, hash)| blake3::hash(block).as_bytes() == hash) {
-            true => Ok(()),
-            false => Err(CacheError::Damaged { path: self.path.clone(), what: "its columns were changed" }),
+        let damaged = |what| CacheError::Damaged { path: self.path.clone(), what };
+        if !self.names_rise() {
+            return Err(damaged("its ids or offsets do not rise"));
         }
+        let columns = self.layout.columns();
+        let table = self.map[self.layout.table.clone()].chunks(blake3::OUT_LEN);
+        let begins = columns.clone().step_by(BLOCK);
+        for (begin, hash) in begins.zip(table).skip(rank).step_by(ranks) {
+            let block = begin..columns.end.min(begin + BLOCK);
+            if blake3::hash(&self.map[block.clone()]).as_bytes() != hash {
+                return Err(damaged("its columns were changed"));
+            }
+            // Now that they are in the caches, the numbers cost little more.
+            if !self.are_raters(within(&self.layout.raters, &block, size_of::<u32>())) {
+                return Err(damaged("a movie's users do not rise, or are none"));
+            }
+            if !self.are_stars(within(&self.layout.stars, &block, 1)) {
+                return Err(damaged("it has more stars than 5"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether ids ascend, and offsets from 0 to the number of ratings.
+    fn names_rise(&self) -> bool {
+        let offsets = self.offsets();
+        let ends = (offsets.first(), offsets.last().copied()) == (Some(&0), Some(self.stars().len() as u64));
+        ends && falls(offsets, |one, next| one > next) == 0
+            && falls(self.movie_ids(), |one, next| one >= next) == 0
+            && falls(self.user_ids(), |one, next| one >= next) == 0
+    }
+
+    /// Whether the raters in some places are users, and ascend but where a movie begins.
+    fn are_raters(&self, places: Range<usize>) -> bool {
+        let (raters, users) = (self.raters(), self.user_ids().len());
+        let first = self.offsets().partition_point(|offset| *offset <= places.start as u64);
+        let ends = self.offsets()[first..].iter().map(|offset| *offset as usize).take_while(|end| *end <= places.end);
+        let (mut last, mut allowed) = (0, 0);
+        for end in ends {
+            // Where they ascend, a movie's last rater is its largest.
+            if raters[end - 1] as usize >= users {
+                return false;
+            }
+            // Movies without ratings end where the one before does.
+            allowed += usize::from(end != last && end < raters.len() && raters[end - 1] >= raters[end]);
+            last = end;
+        }
+        // The pair with the first place of the next block belongs to this one.
+        let pairs = &raters[places.start..raters.len().min(places.end + 1)];
+        falls(pairs, |one, next| one >= next) == allowed
+    }
+
+    /// Whether the stars in some places can be: 0 where only pairs are known.
+    fn are_stars(&self, places: Range<usize>) -> bool {
+        self.stars()[places].iter().copied().fold(0, u8::max) <= MOST_STARS
     }
 
     /// The movies' ids.
@@ -178,6 +229,19 @@ impl Mapped {
         // SAFETY: the columns begin at pages of a map, which begins at a page, so they are aligned; any bits are a number.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) }
     }
+}
+
+/// The places of a column's numbers of `size` bytes that a block of the file has: blocks end between numbers.
+fn within(column: &Range<usize>, block: &Range<usize>, size: usize) -> Range<usize> {
+    let place = |byte: usize| (byte.clamp(column.start, column.end) - column.start) / size;
+    place(block.start)..place(block.end)
+}
+
+/// How many neighbours are in this relation.
+fn falls<T: Copy>(numbers: &[T], relation: impl Fn(T, T) -> bool) -> usize {
+    // Counted in 32 bits, the numbers' own width in most columns, so that many are compared at once; a block is far below.
+    let pairs = numbers.iter().zip(numbers.get(1..).unwrap_or_default());
+    pairs.map(|(one, next)| u32::from(relation(*one, *next))).sum::<u32>() as usize
 }
 
 /// The bytes of numbers, as they are in a file.

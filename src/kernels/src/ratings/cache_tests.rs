@@ -116,3 +116,56 @@ fn another_version_and_other_files_are_refused() {
     std::fs::write(&path, &bytes).unwrap();
     assert!(read(&path).unwrap_err().to_string().ends_with("another version of ewulf wrote it"));
 }
+
+#[test]
+fn columns_that_are_no_ratings_are_refused_whatever_their_hashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = ratings(2_000_000);
+    let second = good.offsets[1] as usize;
+    let refusal = |what: &str, spoil: &dyn Fn(&mut Ratings)| {
+        let mut spoilt = good.clone();
+        spoil(&mut spoilt);
+        let path = folder.path().join("cache");
+        write(&path, &[7; 32], &spoilt, true).unwrap();
+        let mapped = Mapped::open(&path).unwrap();
+        let line = mapped.check(0, 1).unwrap_err().to_string();
+        assert!(line.ends_with(what), "{line}");
+        assert!((0..3).any(|rank| mapped.check(rank, 3).is_err()), "{what} on 3 ranks");
+    };
+    let ids = "its ids or offsets do not rise";
+    refusal(ids, &|ratings| ratings.offsets[0] = 1);
+    refusal(ids, &|ratings| ratings.offsets[3] = ratings.offsets[2] - 1);
+    refusal(ids, &|ratings| ratings.offsets[7] -= 1);
+    refusal(ids, &|ratings| ratings.offsets[6] = u64::MAX);
+    refusal(ids, &|ratings| ratings.movie_ids[1] = ratings.movie_ids[2]);
+    refusal(ids, &|ratings| ratings.user_ids.swap(70, 71));
+    let users = "a movie's users do not rise, or are none";
+    refusal(users, &|ratings| *ratings.raters.last_mut().unwrap() = ratings.user_ids.len() as u32);
+    refusal(users, &|ratings| ratings.raters[second - 1] = u32::MAX);
+    refusal(users, &|ratings| ratings.raters.swap(5, 6));
+    refusal(users, &|ratings| ratings.raters[second + 1] = ratings.raters[second]);
+    // The first of the second movie comes into the first.
+    refusal(users, &|ratings| ratings.offsets[1] += 1);
+    refusal("it has more stars than 5", &|ratings| ratings.stars[1_999_999] = 11);
+}
+
+#[test]
+fn users_that_fall_between_two_blocks_are_seen_by_one_of_their_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    // One movie, so that users ascend throughout.
+    let mut rows = Rows::default();
+    (0..1_500_000).for_each(|user| rows.push(1, user, 4));
+    let mut ratings = Ratings::from_rows(rows).unwrap();
+    let layout = Layout::of(1, 1_500_000, 1_500_000).unwrap();
+    let blocks = layout.columns().step_by(BLOCK).skip(1).filter(|begin| layout.raters.contains(begin));
+    let edges: Vec<usize> = blocks.map(|begin| (begin - layout.raters.start) / 4).collect();
+    assert!(!edges.is_empty());
+    for edge in edges {
+        ratings.raters.swap(edge - 1, edge);
+        let path = folder.path().join("cache");
+        write(&path, &[7; 32], &ratings, true).unwrap();
+        let mapped = Mapped::open(&path).unwrap();
+        assert!(mapped.check(0, 1).is_err() && (0..5).any(|rank| mapped.check(rank, 5).is_err()));
+        ratings.raters.swap(edge - 1, edge);
+    }
+}
