@@ -193,6 +193,53 @@ fn nothing_held_out_and_nothing_to_learn_from_are_no_errors() {
 }
 
 #[test]
+fn movies_beyond_the_first_blocks_of_columns_correlate_as_defined() {
+    for half_stars in [false, true] {
+        let shape = crate::datagen::generate::Shape { movies: 1_200, users: 8_000, ratings: 160_000, seed: 7, half_stars };
+        let store = Store::from(Ratings::from_rows(crate::datagen::generate::generate(&shape, |_, _| {}).rows).unwrap());
+        let (movies, order) = (store.movies(), Order::of(&store));
+        let fitted = Baselines::of(&Solo, &store, &order);
+        let mut by_user = vec![Vec::new(); store.users()];
+        for movie in 0..movies {
+            let (raters, stars) = store.of_movie(movie);
+            for (user, stars) in raters.iter().zip(stars) {
+                let residual = 0.5 * f64::from(*stars) - fitted.of_rating(movie, *user as usize);
+                by_user[*user as usize].push((movie, residual));
+            }
+        }
+        // n, and the sums of products and of the squares of either.
+        let mut sums = vec![[0.0; 4]; movies * movies];
+        for (one, x, other, y) in by_user.iter().flat_map(|ratings| {
+            ratings.iter().flat_map(move |(one, x)| ratings.iter().map(move |(other, y)| (*one, *x, *other, *y)))
+        }) {
+            sums[one * movies + other].iter_mut().zip([1.0, x * y, x * x, y * y]).for_each(|(sum, term)| *sum += term);
+        }
+        let places: BTreeMap<i64, usize> = store.movie_ids().iter().map(|id| i64::from(*id)).zip(0..).collect();
+        let mut first = None;
+        for simd in Simd::available() {
+            for (ranks, most) in [(1, 255), (2, 0), (3, 1)] {
+                let (similarity, predict) = (Similarity::PearsonBaseline, Prediction::Means);
+                let widths = Widths { most, ..WIDTHS };
+                let search = Search { simd, similarity, neighbours: 20, min_support: 5, shrinkage: SHRINKAGE, predict, widths };
+                let mut outcomes = Threads::run(ranks, |communicator| {
+                    search.run(communicator, &store, &HeldOut::default(), &mut Events::silent("knn")).unwrap()
+                });
+                let found = outcomes.swap_remove(0).neighbours.unwrap();
+                for ((movie, column), id) in found.ids.indexed_iter().filter(|(_, id)| **id >= 0) {
+                    let [n, both, own, others] = sums[movie * movies + places[id]];
+                    let expected = both / (own * others).sqrt() * (n - 1.0) / (n - 1.0 + SHRINKAGE);
+                    let similarity = found.similarities[[movie, column]];
+                    assert!(n >= 5.0 && (similarity - expected).abs() < 1e-9, "{similarity} instead of {expected}");
+                }
+                let bits: Vec<u64> = found.similarities.iter().map(|similarity| similarity.to_bits()).collect();
+                let answer = (found.ids, bits);
+                assert!(*first.get_or_insert_with(|| answer.clone()) == answer, "{ranks} ranks, {simd}");
+            }
+        }
+    }
+}
+
+#[test]
 fn baselines_are_the_same_bits_on_any_number_of_ranks() {
     let shape = crate::datagen::generate::Shape { movies: 40, users: 90, ratings: 1500, seed: 8, half_stars: true };
     let store = Store::from(Ratings::from_rows(crate::datagen::generate::generate(&shape, |_, _| {}).rows).unwrap());

@@ -187,6 +187,75 @@ fn popular_rows_taken_in_runs_of_users_have_the_same_neighbours() {
     }
 }
 
+/// n, Σx, Σy, Σxx, Σyy and Σxy of every pair of movies, in stars: user by user.
+fn plain_sums(set: &Store) -> Vec<[f64; 6]> {
+    let movies = set.movies();
+    let mut by_user = vec![Vec::new(); set.users()];
+    for movie in 0..movies {
+        let (raters, stars) = set.of_movie(movie);
+        raters.iter().zip(stars).for_each(|(user, stars)| by_user[*user as usize].push((movie, f64::from(*stars) / 2.0)));
+    }
+    let mut sums = vec![[0.0; 6]; movies * movies];
+    for ratings in by_user {
+        for (one, x) in &ratings {
+            for (other, y) in &ratings {
+                let terms = [1.0, *x, *y, x * x, y * y, x * y];
+                sums[one * movies + other].iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+            }
+        }
+    }
+    sums
+}
+
+/// The neighbours by those sums.
+fn plain_neighbours(set: &Store, sums: &[[f64; 6]], search: &Search) -> Found {
+    let movies = set.movies();
+    let nearest = |movie: usize| {
+        let others = (0..movies).filter(|other| *other != movie).map(|other| (other, sums[movie * movies + other]));
+        let others = others.filter(|(_, sums)| sums[0] >= f64::from(search.min_support));
+        let mut all: Vec<(usize, f64)> = others
+            .map(|(other, [n, x, y, xx, yy, xy])| {
+                let r = match search.similarity {
+                    Similarity::Pearson => (n * xy - x * y) / ((n * xx - x * x) * (n * yy - y * y)).sqrt(),
+                    Similarity::Cosine => xy / (xx * yy).sqrt(),
+                    Similarity::Msd => 1.0 / ((xx - 2.0 * xy + yy) / n + 1.0),
+                    Similarity::PearsonBaseline => unreachable!("has a test of its own"),
+                };
+                (other, if r.is_nan() { 0.0 } else { r })
+            })
+            .collect();
+        all.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        all.truncate(search.neighbours as usize);
+        all.into_iter().map(|(other, r)| (i64::from(set.movie_ids()[other]), r.to_bits())).collect()
+    };
+    (0..movies).map(|movie| (set.movie_ids()[movie], nearest(movie))).collect()
+}
+
+#[test]
+fn movies_beyond_the_first_blocks_of_columns_have_the_neighbours_of_the_definition() {
+    for half_stars in [false, true] {
+        // Three blocks of 512 columns, the last of them not full.
+        let shape = Shape { movies: 1_200, users: 8_000, ratings: 160_000, seed: 7, half_stars };
+        let set = Store::from(Ratings::from_rows(generate(&shape, |_, _| {}).rows).unwrap());
+        assert!(set.movies() > 1_100 && (0..set.movies()).any(|movie| set.places(movie).len() > 3_000));
+        let sums = plain_sums(&set);
+        for similarity in [Similarity::Pearson, Similarity::Cosine, Similarity::Msd] {
+            let of = |simd, widths| Search { neighbours: 20, min_support: 2, ..search(similarity, simd, widths) };
+            let expected = plain_neighbours(&set, &sums, &of(Simd::widest(), WIDTHS));
+            for simd in Simd::available() {
+                for (ranks, widths) in (1..=3).flat_map(|ranks| LAYOUTS.map(|widths| (ranks, widths))) {
+                    // Only the last step differs by similarity: the sums before it are looked at once in full.
+                    if similarity == Similarity::Pearson || ranks == 2 {
+                        let (found, counts) = parallel(&set, ranks, usize::MAX, of(simd, widths));
+                        assert!(found == expected, "{similarity:?} on {ranks} ranks, {simd}, {widths:?}, {half_stars}");
+                        assert_eq!(counts.pairs, (set.movies() * (set.movies() - 1) / 2) as u64);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_files_are_the_same_bytes_on_any_number_of_ranks() {
     let input = tempfile::tempdir().unwrap();
