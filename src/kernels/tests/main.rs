@@ -1,6 +1,7 @@
 //! The programs under a real `mpirun`: the same answers on any number of ranks, and failures that end them all.
 
 mod abort;
+mod movielens;
 
 use std::fs;
 use std::path::Path;
