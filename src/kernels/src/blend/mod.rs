@@ -18,6 +18,7 @@ use crate::communicator::Communicator;
 use crate::events::Timings;
 use crate::npy::{Npy, NpyError};
 use crate::output::{OutputError, write_atomically, write_json, write_npy};
+use crate::random::derive;
 use crate::ratings::split::{Fold, is_in_fold};
 use crate::scores::{HOLDOUT, PREDICTIONS, Scores};
 use crate::startup::{Kernel, Run, not_negative};
@@ -25,6 +26,9 @@ use ridge::{Moments, Weights};
 
 /// Parts of the rows, and so the most ranks that have anything to do.
 const PARTS: usize = 64;
+/// Sets the folds of blends apart from those by which ratings were held out, of which the rows are one as a rule: with the
+/// same random numbers all of it would lie in a fold or two.
+const FOLDS: u64 = u64::from_be_bytes(*b"blending");
 
 /// Combines the predictions of many models by ridge regression.
 #[derive(Clone, Debug, Parser)]
@@ -232,8 +236,9 @@ impl Blend {
 
     /// The fold of a rating, from 0.
     fn fold(&self, user_id: u32, movie_id: u32) -> usize {
-        let number = (1..=self.folds)
-            .find(|number| is_in_fold(Fold { number: *number, of: self.folds }, self.fold_seed, user_id, movie_id));
+        let seed = derive(self.fold_seed, FOLDS);
+        let number =
+            (1..=self.folds).find(|number| is_in_fold(Fold { number: *number, of: self.folds }, seed, user_id, movie_id));
         number.expect("the folds have every rating") as usize - 1
     }
 

@@ -9,9 +9,13 @@ use crate::startup::one_line;
 
 /// Folders of runs whose models see the truth through noise of their own, of these sizes.
 fn runs(folder: &Path, ratings: usize, noises: &[f64]) -> Vec<PathBuf> {
+    runs_of(folder, (0..ratings as u32).map(|at| (at / 7 + 1, u32::MAX - at % 7)), noises)
+}
+
+/// The same for ratings by movie and user.
+fn runs_of(folder: &Path, pairs: impl Iterator<Item = (u32, u32)>, noises: &[f64]) -> Vec<PathBuf> {
     let mut random = SplitMix64::new(8);
-    let truth: Vec<(u32, u32, u8)> =
-        (0..ratings as u32).map(|at| (at / 7 + 1, u32::MAX - at % 7, random.below(10) as u8 + 1)).collect();
+    let truth: Vec<(u32, u32, u8)> = pairs.map(|(movie, user)| (movie, user, random.below(10) as u8 + 1)).collect();
     let run = |(number, noise): (usize, &f64)| {
         let path = folder.join(format!("run-{number}"));
         fs::create_dir(&path).unwrap();
@@ -58,6 +62,17 @@ fn a_blend_is_better_than_its_best_model_and_the_same_bytes_on_any_number_of_ran
     let table = String::from_utf8(alone[0].clone()).unwrap();
     let weights: Vec<f64> = table.lines().skip(1).take(4).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
     assert!(weights[1] > weights[2] && weights[2] > weights[0] && weights[0] > weights[3] && weights[3] > 0.0, "{table}");
+}
+
+#[test]
+fn ratings_that_were_held_out_as_a_fold_are_blended_as_well_as_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let fold = Fold { number: 1, of: 10 };
+    let pairs = (1..200).flat_map(|movie| (1..100).map(move |user| (movie, user)));
+    let paths = runs_of(folder.path(), pairs.filter(|(movie, user)| is_in_fold(fold, 0, *user, *movie)), &[0.9, 0.6]);
+    let (_, summary) = outcome(&blend(&paths), 2);
+    let rmse = |scores: &serde_json::Value| scores["rmse"].as_f64().unwrap();
+    assert!(rmse(&summary["blended"]) < rmse(&summary["models"][1]["scores"]), "{summary}");
 }
 
 #[test]
