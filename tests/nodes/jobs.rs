@@ -72,9 +72,19 @@ fn every_other_manifest_of_a_new_project_runs() {
         summary["holdout"]["rmse"].as_f64().unwrap_or_else(|| panic!("{job} has a score: {summary}"))
     };
     assert!(rmse("svd") < 1.0, "factors explain ratings: {}", rmse("svd"));
-    let drawn = newest(&bench, "netpipe");
-    let png = std::fs::read(drawn.join("netpipe.png")).expect("netpipe draws its curve");
-    assert!(png.starts_with(b"\x89PNG"));
+    let blend = summary(&bench, "blend");
+    let models = blend["models"].as_array().expect("a blend tells its models");
+    let best = models.iter().filter_map(|model| model["scores"]["rmse"].as_f64()).fold(f64::INFINITY, f64::min);
+    let blended = blend["blended"]["rmse"].as_f64().expect("a blend has a score");
+    assert!(models.len() == 3 && blended < best, "a blend is better than each of its models: {blend}");
+    for (job, plot) in [("netpipe", "netpipe.png"), ("svd", "rmse.png")] {
+        let png = std::fs::read(newest(&bench, job).join(plot)).unwrap_or_else(|error| panic!("{job} draws {plot}: {error}"));
+        assert!(png.starts_with(b"\x89PNG"), "{plot} of {job}");
+    }
+    let neighbours = std::fs::read(newest(&bench, "knn").join("neighbours.npy")).expect("knn's neighbours come home");
+    assert!(neighbours.starts_with(b"\x93NUMPY"));
+    let table = std::fs::read_to_string(newest(&bench, "knn").join("neighbours.csv")).expect("and as a table");
+    assert!(table.starts_with("movie,rank,neighbour,similarity\n"));
     let table = std::fs::read_to_string(newest(&bench, "sweep").join("sweep.csv")).expect("a sweep leaves its table");
     assert_eq!(table.lines().count(), 1 + 4 * 3, "four sets of arguments in three folds: {table}");
 }
