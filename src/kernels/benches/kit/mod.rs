@@ -5,8 +5,10 @@
 pub mod peer;
 pub mod table;
 
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::{fs, io};
 
 /// Why a subject could not be measured.
@@ -102,10 +104,39 @@ pub fn alternate(
 pub fn output(command: &mut Command) -> Result<String, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(io_failure(format!("{program} could not be started")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    succeeded(program, output.status, &output.stderr)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a program to its end and returns the most memory that it had, or any that it started, in bytes.
+pub fn peak_memory(command: &mut Command) -> Result<u64, Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut process = started.map_err(io_failure(format!("{program} could not be started")))?;
+    let mut said = Vec::new();
+    if let Some(pipe) = &mut process.stderr {
+        pipe.read_to_end(&mut said).map_err(io_failure(format!("{program} could not be heard")))?;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let mut status = 0;
+    // SAFETY: all bytes 0 are a valid `rusage`, and the call writes it and the status.
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(process.id() as libc::pid_t, &mut status, 0, &mut usage), usage)
+    };
+    if waited < 0 {
+        return Err(io_failure(format!("{program} could not be waited for"))(io::Error::last_os_error()));
+    }
+    succeeded(program, ExitStatus::from_raw(status), &said)?;
+    // Linux counts in KiB.
+    Ok(usage.ru_maxrss as u64 * 1024)
+}
+
+/// The end of what a program said, if it failed.
+fn succeeded(program: String, status: ExitStatus, said: &[u8]) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(said);
     let tail: Vec<&str> = said.lines().rev().take(12).collect();
     Err(Failure::Program { program, said: tail.into_iter().rev().collect::<Vec<_>>().join("\n") })
 }
