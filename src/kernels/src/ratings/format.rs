@@ -284,6 +284,7 @@ mod tests {
         assert_eq!(format_of(folder.path()), Format::Tabs);
         assert_eq!(detect(folder.path(), Some(Format::Netflix)).unwrap().format, Format::Netflix);
     }
+
     #[test]
     fn a_probe_beside_the_folder_of_its_ratings_is_not_taken_for_them() {
         let folder = tempfile::tempdir().unwrap();
