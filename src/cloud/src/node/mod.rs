@@ -130,6 +130,47 @@ pub struct NodeCommand {
     pub timeout: Duration,
 }
 
+/// Trouble for one node, now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Disturbance {
+    /// Ends it at once, as a machine that fails.
+    Kill,
+    /// Powers it off from inside.
+    PowerOff,
+    /// Stops all its processes where they are.
+    Freeze,
+    /// Lets frozen processes go on.
+    Thaw,
+    /// Pulls its network cable.
+    Cut,
+    /// Plugs its network cable in again.
+    Join,
+    /// Drops so many of a hundred packets, in and out; 0 drops none any more.
+    Lossy { percent: u8 },
+    /// Delays what it sends by so much; 0 delays nothing any more.
+    Slow { milliseconds: u32 },
+    /// Fills the disk that is mounted at this path until so many MiB are left.
+    Fill { path: String, leave_mib: u64 },
+}
+
+impl std::fmt::Display for Disturbance {
+    /// What is done, as in "it cannot be …".
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Kill => "killed",
+            Self::PowerOff => "powered off",
+            Self::Freeze => "frozen",
+            Self::Thaw => "thawed",
+            Self::Cut => "cut off",
+            Self::Join => "joined to its network",
+            Self::Lossy { .. } => "given a lossy network",
+            Self::Slow { .. } => "given a slow network",
+            Self::Fill { .. } => "given a full disk",
+        })
+    }
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeCommandResult {
@@ -219,6 +260,9 @@ pub trait Driver: Send + Sync + 'static {
         limits: (usize, usize),
         cancel: tokio::sync::oneshot::Receiver<()>,
     ) -> Answer<'a, NodeCommandResult>;
+
+    /// Makes trouble for a running node; a driver that cannot refuses it by name. It ends with the node's boot.
+    fn disturb<'a>(&'a self, instance_id: &'a str, disturbance: &'a Disturbance) -> Answer<'a, ()>;
 
     /// The last bytes of the node's console, at most `limit`; kept after the node's end until it is destroyed.
     fn console<'a>(&'a self, instance_id: &'a str, limit: usize) -> Answer<'a, Vec<u8>>;

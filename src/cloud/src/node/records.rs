@@ -9,15 +9,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeEvent, NodeFirewall, VpcNetwork,
+    Answer, Disturbance, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeEvent, NodeFirewall,
+    VpcNetwork,
 };
 
 /// The records; see [`Driver`].
 #[derive(Debug)]
 pub struct Records {
     inner: Mutex<Inner>,
-    /// Kept so that the receiver stays open; a record never ends by itself.
-    _events: mpsc::UnboundedSender<NodeEvent>,
+    /// A record never ends by itself, but it can be ended.
+    events: mpsc::UnboundedSender<NodeEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ struct Inner {
 impl Records {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<NodeEvent>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { inner: Mutex::default(), _events: sender }, receiver)
+        (Self { inner: Mutex::default(), events: sender }, receiver)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -162,6 +163,22 @@ impl Driver for Records {
         _cancel: tokio::sync::oneshot::Receiver<()>,
     ) -> Answer<'a, NodeCommandResult> {
         refused(format!("node {instance_id} is a record without an inside; nothing can run in it"))
+    }
+
+    /// A record has no inside to be frozen or filled, and no network; it can only end.
+    fn disturb<'a>(&'a self, instance_id: &'a str, disturbance: &'a Disturbance) -> Answer<'a, ()> {
+        let powered_off = match disturbance {
+            Disturbance::Kill => false,
+            Disturbance::PowerOff => true,
+            other => return refused(format!("node {instance_id} is a record without an inside; it cannot be {other}")),
+        };
+        match self.inner().nodes.get_mut(instance_id) {
+            Some(up) if *up => *up = false,
+            _ => return refused(format!("node {instance_id} does not run")),
+        }
+        // Without a receiver the cloud is gone, and so is whoever might care.
+        let _ = self.events.send(NodeEvent::Ended { instance_id: instance_id.to_owned(), powered_off });
+        ready(Ok(()))
     }
 
     fn console<'a>(&'a self, _instance_id: &'a str, _limit: usize) -> Answer<'a, Vec<u8>> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Containers, Ground};
-use crate::node::{Answer, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork};
+use crate::node::{
+    Answer, Disturbance, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork,
+};
 
 impl Containers {
     /// Does blocking work elsewhere; once begun it is finished, also when nobody waits for the answer any more.
@@ -136,6 +138,14 @@ impl Driver for Containers {
         cancel: oneshot::Receiver<()>,
     ) -> Answer<'a, NodeCommandResult> {
         Box::pin(self.ground.run_command(instance_id, command, limits, cancel))
+    }
+
+    fn disturb<'a>(&'a self, instance_id: &'a str, disturbance: &'a Disturbance) -> Answer<'a, ()> {
+        if let Disturbance::Fill { path, leave_mib } = disturbance {
+            return Box::pin(self.ground.fill_disk(instance_id, path, *leave_mib));
+        }
+        let (instance_id, disturbance) = (instance_id.to_owned(), disturbance.clone());
+        self.work(move |ground| ground.disturb_node(&instance_id, &disturbance))
     }
 
     fn console<'a>(&'a self, instance_id: &'a str, limit: usize) -> Answer<'a, Vec<u8>> {

@@ -7,6 +7,7 @@
 //! - `network` namespaces, bridges and ports; `uplink` the one link to the host; `firewall` the rules
 //! - `base` the base image; `roots` layers and overlay mounts
 //! - `boot` start, watch and end of a node by `nspawn`; `command` programs in a node; `volumes` block devices
+//! - `disturb` trouble for one node on request
 //! - `adopt` taking up what a former server left, and leaving nothing behind
 
 mod adopt;
@@ -14,6 +15,7 @@ mod base;
 mod boot;
 mod command;
 mod control_group;
+mod disturb;
 mod driver;
 mod firewall;
 mod inside;

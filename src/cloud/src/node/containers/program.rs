@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("sh", "dash"),
     ("systemd-nspawn", "systemd-container"),
+    ("tc", "iproute2"),
 ];
 
 /// Where system programs live even if the caller's PATH (an unprivileged user's, through sudo) leaves it out.

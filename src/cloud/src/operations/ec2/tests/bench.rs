@@ -9,7 +9,7 @@ use crate::cloud::{Cloud, State};
 use crate::config::Config;
 use crate::model::ec2::PUBLIC_IMAGES;
 use crate::node::records::Records;
-use crate::node::{Answer, Driver, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork};
+use crate::node::{Answer, Disturbance, Driver, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork};
 use crate::operations::ec2;
 use crate::store::Log;
 use crate::wire::query::Query;
@@ -103,6 +103,11 @@ impl Driver for Witness {
     fn detach_volume<'a>(&'a self, instance_id: &'a str, device: &'a NodeDevice) -> Answer<'a, ()> {
         self.note(format!("detach_volume {instance_id} {} {}", device.volume_id, device.device));
         self.records.detach_volume(instance_id, device)
+    }
+
+    fn disturb<'a>(&'a self, instance_id: &'a str, disturbance: &'a Disturbance) -> Answer<'a, ()> {
+        self.note(format!("disturb {instance_id} {disturbance:?}"));
+        self.records.disturb(instance_id, disturbance)
     }
 
     fn is_up<'a>(&'a self, instance_id: &'a str) -> Answer<'a, bool> {
