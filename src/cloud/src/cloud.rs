@@ -3,15 +3,17 @@
 //! It owns the model's lock and says when the model changed; it may not decide anything about the model.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::faults::Faults;
 use crate::imds::Listeners;
 use crate::model;
 use crate::node::Driver;
-use crate::operations::ec2::Settling;
+use crate::operations::ec2::{Replicas, Settling};
 use crate::operations::ssm::Running;
 use crate::store::Log;
 
@@ -36,6 +38,11 @@ pub struct Cloud {
     pub(crate) writing: Mutex<()>,
     /// What the driver is asked for on EC2's behalf.
     pub(crate) settling: Settling,
+    /// Trouble on request.
+    pub faults: Faults,
+    /// EC2's model as it was a while ago, for readers that are to lag behind.
+    pub(crate) replicas: Replicas,
+    born: Instant,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -50,6 +57,9 @@ impl Cloud {
             running: Running::default(),
             writing: Mutex::new(()),
             settling: Settling::default(),
+            faults: Faults::default(),
+            replicas: Replicas::default(),
+            born: Instant::now(),
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         })
@@ -59,6 +69,11 @@ impl Cloud {
     pub fn state(&self) -> MutexGuard<'_, State> {
         // A panic in one request must not take the cloud down; each change is applied as a whole by its operation.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long this cloud has been at work: a clock that never runs back.
+    pub fn uptime(&self) -> Duration {
+        self.born.elapsed()
     }
 
     /// Says that the model changed: it is written to disk within about 50 ms and whoever waits looks again.

@@ -103,6 +103,11 @@ impl Files<'_> {
         self.state_dir.join("config.json")
     }
 
+    /// Rules of the faults on request; absent when there are none.
+    pub fn faults(&self) -> PathBuf {
+        self.state_dir.join("faults.json")
+    }
+
     /// The model.
     pub fn state(&self) -> PathBuf {
         self.state_dir.join("state.json")

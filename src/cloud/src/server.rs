@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
 use crate::config::{Config, Files};
+use crate::faults::Plan;
 use crate::imds;
 use crate::model::ec2::Instance;
 use crate::node::containers::{Containers, ContainersConfig};
@@ -27,8 +28,10 @@ use crate::operations;
 use crate::store::{self, Lock, Log, StoreError};
 use crate::wire::sigv4::Credentials;
 
+mod line;
 mod requests;
 
+use line::Line;
 use requests::{OPERATIONS, Service};
 
 /// What `GET /` says, followed by the process id.
@@ -66,6 +69,9 @@ pub enum ServeError {
     Base(#[source] DriverError),
     #[error("the node driver cannot start")]
     Driver(#[source] DriverError),
+    /// The file of fault rules says something that no rule can say.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Faults { path: std::path::PathBuf, line: usize, column: usize, message: String },
     #[error("the process cannot wait for signals")]
     Signals(#[source] std::io::Error),
 }
@@ -127,6 +133,7 @@ impl Server {
         let credentials = credentials(files, config.owner_uid)?;
         let mut state = store::load(files)?;
         state.ec2.seed(&config.region, &config.account);
+        let plan = fault_plan(files)?;
         let (driver, events) = driver(&config)?;
         match make_base(&*driver, &log).await {
             // Nodes that exist can be looked after without it.
@@ -139,6 +146,7 @@ impl Server {
         let owner = config.owner_uid;
         let endpoint = files.endpoint();
         let cloud = Cloud::new(config, driver, state, log);
+        cloud.faults.set(plan);
         operations::ec2::resume(&cloud).await;
         operations::ssm::recover(&cloud);
         reopen_metadata(&cloud).await;
@@ -146,10 +154,11 @@ impl Server {
             tokio::spawn(store::keep(Arc::clone(&cloud))),
             tokio::spawn(feed(Arc::clone(&cloud), events)),
             tokio::spawn(operations::ssm::register(Arc::clone(&cloud))),
+            tokio::spawn(operations::ec2::replicate(Arc::clone(&cloud))),
         ];
         let operations = Arc::new(Semaphore::new(OPERATIONS as usize));
-        let service = Arc::new(Service { cloud: Arc::clone(&cloud), credentials, operations });
         let (ending, ended) = watch::channel(false);
+        let service = Arc::new(Service { cloud: Arc::clone(&cloud), credentials, operations, ended: ended.clone() });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&service), ended));
         cloud.changed();
         store::write(&endpoint, format!("http://{address}\n").as_bytes(), 0o644, Some(owner))?;
@@ -280,8 +289,9 @@ async fn accept(listener: TcpListener, service: Arc<Service>, mut ended: watch::
         };
         // Answers are small and whole; waiting for more to send would cost 40 ms each.
         let _ = stream.set_nodelay(true);
+        let line = Arc::new(Line::of(&stream));
         let connection = {
-            let service = Arc::clone(&service);
+            let (service, line) = (Arc::clone(&service), Arc::clone(&line));
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
@@ -289,14 +299,14 @@ async fn accept(listener: TcpListener, service: Arc<Service>, mut ended: watch::
                 .max_headers(HEADERS)
                 .serve_connection(
                     TokioIo::new(stream),
-                    service_fn(move |request| requests::answer(Arc::clone(&service), request)),
+                    service_fn(move |request| requests::answer(Arc::clone(&service), Arc::clone(&line), request)),
                 )
         };
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A broken connection is the client's affair.
             let _ = connection.await;
-            drop(place);
+            drop((line, place));
         });
     }
     drop(listener);
@@ -317,6 +327,21 @@ async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
     Ok(listener)
 }
 
+/// The fault rules that a former server left.
+fn fault_plan(files: Files<'_>) -> Result<Plan, ServeError> {
+    let path = files.faults();
+    let Some(text) = store::read(&path)? else { return Ok(Plan::default()) };
+    let mut plan: Plan = serde_json::from_str(&text).map_err(|error| {
+        let (line, column, message) = (error.line(), error.column(), error.to_string());
+        // serde_json says the place at the end of its sentence as well.
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        ServeError::Faults { path: path.clone(), line, column, message }
+    })?;
+    let named = plan.name_rules();
+    named.map_err(|error| ServeError::Faults { path, line: 1, column: 1, message: error.to_string() })?;
+    Ok(plan)
+}
+
 fn write_config(config: &Config) -> Result<(), StoreError> {
     let path = config.files().config();
     let content = serde_json::to_vec_pretty(config).map_err(|source| StoreError::Content { path: path.clone(), source })?;
@@ -326,14 +351,8 @@ fn write_config(config: &Config) -> Result<(), StoreError> {
 /// Reads the key pair, or makes one when the folder has none.
 fn credentials(files: Files<'_>, owner: u32) -> Result<Credentials, StoreError> {
     let path = files.credentials();
-    if let Some(text) = store::read(&path)? {
-        let value = |name: &str| {
-            let mut pairs = text.lines().filter_map(|line| line.split_once('='));
-            pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
-        };
-        if let (Some(access_key_id), Some(secret_access_key)) = (value("aws_access_key_id"), value("aws_secret_access_key")) {
-            return Ok(Credentials { access_key_id, secret_access_key });
-        }
+    if let Some(known) = store::read(&path)?.as_deref().and_then(Credentials::read) {
+        return Ok(known);
     }
     let credentials = new_credentials();
     let text = format!(

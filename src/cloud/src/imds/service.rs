@@ -107,7 +107,7 @@ fn read(ec2: &Ec2, instance_id: &str, path: &str) -> Answer {
     let Some(instance) = ec2.instance(instance_id).filter(|_| tree::VERSIONS.contains(&version)) else {
         return text(StatusCode::NOT_FOUND, "");
     };
-    match tree::read(ec2, instance, rest) {
+    match tree::read(ec2, instance, rest, Timestamp::now()) {
         Some(content) => text(StatusCode::OK, content),
         None => text(StatusCode::NOT_FOUND, ""),
     }

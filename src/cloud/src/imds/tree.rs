@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::body::Bytes;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::model::ec2::{Ec2, Instance, network_text};
@@ -11,8 +12,8 @@ use crate::model::ec2::{Ec2, Instance, network_text};
 pub(super) const VERSIONS: [&str; 6] = ["1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest"];
 
 /// The content at a path below a version, or None: a leaf's value, or a folder's entries, one a line.
-pub(super) fn read(ec2: &Ec2, instance: &Instance, path: &str) -> Option<Bytes> {
-    let leaves = leaves(ec2, instance);
+pub(super) fn read(ec2: &Ec2, instance: &Instance, path: &str, now: Timestamp) -> Option<Bytes> {
+    let leaves = leaves(ec2, instance, now);
     if let Some(value) = leaves.get(path) {
         return Some(value.clone());
     }
@@ -33,7 +34,7 @@ pub(super) fn read(ec2: &Ec2, instance: &Instance, path: &str) -> Option<Bytes> 
 }
 
 /// Every leaf by its path.
-fn leaves(ec2: &Ec2, instance: &Instance) -> BTreeMap<String, Bytes> {
+fn leaves(ec2: &Ec2, instance: &Instance, now: Timestamp) -> BTreeMap<String, Bytes> {
     let mut leaves: BTreeMap<String, Bytes> = BTreeMap::new();
     let mut add = |path: String, value: String| {
         leaves.insert(path, value.into());
@@ -64,6 +65,11 @@ fn leaves(ec2: &Ec2, instance: &Instance) -> BTreeMap<String, Bytes> {
     }
     if let Some(group) = &instance.placement_group {
         add("meta-data/placement/group-name".to_owned(), group.clone());
+    }
+    if let Some(due) = instance.fate.interruption.filter(|due| due.noticed <= now) {
+        let time = due.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        add("meta-data/spot/instance-action".to_owned(), json!({ "action": "terminate", "time": time }).to_string());
+        add("meta-data/spot/termination-time".to_owned(), time);
     }
     for (device, value) in block_devices(instance) {
         add(format!("meta-data/block-device-mapping/{device}"), value);

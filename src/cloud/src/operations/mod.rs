@@ -1,3 +1,4 @@
 //! One function an API action: reads and changes the model, asks the driver for deeds.
+pub mod control;
 pub mod ec2;
 pub mod ssm;

@@ -1,6 +1,5 @@
 //! One HTTP request: limits, signature, dispatch, answer. It may not know what an action does.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,11 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
+use super::line::Line;
 use crate::cloud::Cloud;
+use crate::faults::{Facts, Fault, Stage, Ticket};
 use crate::operations;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
@@ -35,6 +36,25 @@ pub(super) struct Service {
     pub credentials: Credentials,
     /// Free places for actions; all are free when nothing is under way.
     pub operations: Arc<Semaphore>,
+    /// True once the server ends: nothing waits any longer then.
+    pub ended: watch::Receiver<bool>,
+}
+
+/// A request that gets no answer: its connection ends instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection ends without an answer")]
+pub(super) struct Severed;
+
+/// Why a request is not answered as it wished.
+enum Denial {
+    Refused(ApiError),
+    Severed,
+}
+
+impl From<ApiError> for Denial {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 /// How an answer is written; decided before the request is trusted, since a refusal needs it too.
@@ -46,8 +66,8 @@ enum Protocol {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Answers one request; never fails, whatever comes.
-pub(super) async fn answer(service: Arc<Service>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+/// Answers one request, whatever comes, unless a fault was asked for that ends the connection.
+pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Request<Incoming>) -> Result<Answer, Severed> {
     let is_health = request.method() == Method::GET
         && request.uri().path() == "/"
         && request.uri().query().is_none()
@@ -57,7 +77,14 @@ pub(super) async fn answer(service: Arc<Service>, request: Request<Incoming>) ->
         return Ok(response(StatusCode::OK, "text/plain; charset=utf-8", text, &xml::request_id()));
     }
     let protocol = if request.headers().contains_key(TARGET) { Protocol::Json } else { Protocol::Query };
-    let outcome = admit(service, request, protocol).await;
+    let outcome = match admit(service, request, protocol).await {
+        Ok(text) => Ok(text),
+        Err(Denial::Refused(error)) => Err(error),
+        Err(Denial::Severed) => {
+            line.reset_at_end();
+            return Err(Severed);
+        }
+    };
     Ok(match (protocol, outcome) {
         (Protocol::Query, Ok(text)) => response(StatusCode::OK, "text/xml;charset=UTF-8", text, &xml::request_id()),
         (Protocol::Json, Ok(text)) => response(StatusCode::OK, JSON, text, &xml::request_id()),
@@ -83,9 +110,8 @@ fn response(status: StatusCode, content_type: &'static str, text: String, reques
     response
 }
 
-/// Reads and verifies the request, then carries it out to its end, even if the client goes away meanwhile: an action
-/// that stops half-way would leave the model and the machine apart.
-async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Protocol) -> Result<String, ApiError> {
+/// Reads and verifies the request, then carries it out, with whatever was to go wrong on the way.
+async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Protocol) -> Result<String, Denial> {
     let (head, body) = request.into_parts();
     let body = read(body).await?;
     let signed = sigv4::Request {
@@ -96,20 +122,103 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
         body: &body,
     };
     let region = &service.cloud.config.region;
-    let services = ["ec2", "ssm", "sts"];
+    let services = ["ec2", "ssm", "sts", CONTROL];
     let scope = sigv4::verify(signed, &service.credentials, region, &services, Timestamp::now()).map_err(|refusal| {
         service.cloud.log.line(format_args!("request refused: {refusal}"));
         refused(protocol, &refusal)
     })?;
     if head.method != Method::POST || head.uri.path() != "/" {
-        return Err(ApiError::new("InvalidRequest", "calls are POST requests to /").with_status(405));
+        return Err(ApiError::new("InvalidRequest", "calls are POST requests to /").with_status(405).into());
     }
-    let permit = Arc::clone(&service.operations).acquire_owned().await;
-    let work = tokio::spawn(async move {
-        let _permit = permit;
-        carry_out(&service.cloud, scope, &head.headers, &body).await
-    });
-    work.await.unwrap_or_else(|_| Err(ApiError::new("InternalFailure", "the action failed inside the cloud").with_status(500)))
+    let call = Call::read(scope, &head.headers, &body)?;
+    if call.service == CONTROL {
+        return Ok(carry_out(service, call).await?);
+    }
+    let cloud = Arc::clone(&service.cloud);
+    let ticket = cloud.faults.arrive(call.service, &call.action, call.changes_something(), Timestamp::now());
+    let facts = if cloud.faults.is_empty() { Facts::default() } else { call.facts(&cloud) };
+    if let Err(denial) = ticket.during(before(&service, &call, &facts)).await {
+        cloud.faults.finish(ticket, None);
+        return Err(denial);
+    }
+    let ended = service.ended.clone();
+    let outcome = ticket.during(after(&cloud, ticket, &facts, carry_out(service, call))).await;
+    match outcome {
+        (outcome, None) => Ok(outcome?),
+        (_, Some(Fault::ErrorAfter { code })) => {
+            let code = code.unwrap_or_else(|| "InternalError".to_owned());
+            Err(ApiError::new(code, "An internal error has occurred").with_status(500).into())
+        }
+        (_, Some(Fault::HangAfter)) => {
+            hang(ended).await;
+            Err(Denial::Severed)
+        }
+        (_, Some(_)) => Err(Denial::Severed),
+    }
+}
+
+/// The service of this cloud's own calls, which no fault concerns.
+const CONTROL: &str = "local";
+
+/// Meets what stands before a call.
+async fn before(service: &Service, call: &Call, facts: &Facts) -> Result<(), Denial> {
+    let cloud = &service.cloud;
+    if cloud.faults.is_empty() {
+        return Ok(());
+    }
+    let (delay, end) = cloud.faults.before(facts);
+    if !delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = hang(service.ended.clone()) => return Err(Denial::Severed),
+        }
+    }
+    let internal = |code: &'static str, status| ApiError::new(code, "An internal error has occurred").with_status(status);
+    let of_ec2 = call.service == "ec2";
+    let error = match end {
+        None if cloud.faults.has(Stage::Throttle) && call.is_throttled(cloud, facts) => call.throttled(),
+        None => return Ok(()),
+        Some(Fault::Error { code, message, status }) => {
+            let message = message.unwrap_or_else(|| format!("{code} was asked for"));
+            ApiError::new(code, message).with_status(status.unwrap_or(400))
+        }
+        Some(Fault::InternalError) => internal(if of_ec2 { "InternalError" } else { "InternalServerError" }, 500),
+        Some(Fault::Unavailable) => internal(if of_ec2 { "Unavailable" } else { "ServiceUnavailable" }, 503),
+        Some(Fault::Throttled) => call.throttled(),
+        Some(Fault::Deny) if of_ec2 => {
+            ApiError::new("UnauthorizedOperation", "You are not authorized to perform this operation.").with_status(403)
+        }
+        Some(Fault::Deny) => {
+            let message = format!("User is not authorized to perform: {}:{}", call.service, call.action);
+            ApiError::new("AccessDeniedException", message)
+        }
+        Some(Fault::Hang) => {
+            hang(service.ended.clone()).await;
+            return Err(Denial::Severed);
+        }
+        Some(_) => return Err(Denial::Severed),
+    };
+    Err(error.into())
+}
+
+/// Carries out a call, notes how it ended, and says what befalls the answer of one that took effect.
+async fn after(
+    cloud: &Cloud,
+    ticket: Ticket,
+    facts: &Facts,
+    work: impl Future<Output = Result<String, ApiError>>,
+) -> (Result<String, ApiError>, Option<Fault>) {
+    let outcome = work.await;
+    let code = outcome.as_ref().map_or_else(|error| error.code.as_ref(), |_| "OK");
+    let fault = outcome.is_ok().then(|| cloud.faults.strike(Stage::After, facts)).flatten();
+    cloud.faults.finish(ticket, Some(code));
+    (outcome, fault)
+}
+
+/// Waits until the server ends.
+async fn hang(mut ended: watch::Receiver<bool>) {
+    // A server that is gone has ended too.
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 async fn read(body: Incoming) -> Result<Bytes, ApiError> {
@@ -125,33 +234,131 @@ async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Finds the action and does it. The signature's service decides the API, not what the request looks like.
-async fn carry_out(cloud: &Arc<Cloud>, service: &str, headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
-    let target = headers.get(TARGET).map(|target| target.to_str().unwrap_or_default());
-    let unknown = |message: String| ApiError::new("UnknownOperationException", message);
-    match (service, target) {
-        ("ssm", Some(target)) => match target.strip_prefix("AmazonSSM.") {
-            Some(action) => noted(cloud, service, action, operations::ssm::call(cloud, action, body).await),
-            None => Err(unknown(format!("{target} is not an action of AmazonSSM"))),
-        },
-        ("ssm", None) => Err(unknown("the request has no X-Amz-Target".to_owned())),
-        (_, Some(_)) => Err(unknown("the signature's service is not ssm".to_owned())),
-        (service, None) => {
-            let text = std::str::from_utf8(body).map_err(|_| ApiError::new("MalformedQueryString", "the form is not UTF-8"))?;
-            let query = Query::parse(text)?;
-            let action = query.required("Action").map_err(|_| ApiError::new("MissingAction", "the form has no Action"))?;
-            match (service, action) {
-                ("ec2", action) => noted(cloud, service, action, operations::ec2::call(cloud, action, &query).await),
-                ("sts", "GetCallerIdentity") => Ok(caller_identity(&cloud.config.account)),
-                (_, action) => Err(ApiError::invalid_action(action)),
+/// A call whose sender is known: the signature's service decides the API, not what the request looks like.
+struct Call {
+    service: &'static str,
+    action: String,
+    parameters: Parameters,
+}
+
+enum Parameters {
+    Query(Query),
+    Json(Bytes),
+}
+
+impl Call {
+    fn read(service: &'static str, headers: &HeaderMap, body: &Bytes) -> Result<Self, ApiError> {
+        let target = headers.get(TARGET).map(|target| target.to_str().unwrap_or_default());
+        let unknown = |message: String| ApiError::new("UnknownOperationException", message);
+        let json = |name: &str, target: Option<&str>| {
+            let target = target.ok_or_else(|| unknown("the request has no X-Amz-Target".to_owned()))?;
+            let action = target.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            let action = action.ok_or_else(|| unknown(format!("{target} is not an action of {name}")))?;
+            Ok(Self { service, action: action.to_owned(), parameters: Parameters::Json(body.clone()) })
+        };
+        match (service, target) {
+            ("ssm", target) => json("AmazonSSM", target),
+            (CONTROL, target) => json("LocalCloud", target),
+            (_, Some(_)) => Err(unknown("the signature's service is not ssm".to_owned())),
+            (service, None) => {
+                let text =
+                    std::str::from_utf8(body).map_err(|_| ApiError::new("MalformedQueryString", "the form is not UTF-8"))?;
+                let query = Query::parse(text)?;
+                let action = query.required("Action").map_err(|_| ApiError::new("MissingAction", "the form has no Action"))?;
+                Ok(Self { service, action: action.to_owned(), parameters: Parameters::Query(query) })
             }
+        }
+    }
+
+    /// Whether it may change the model: a dry run does not.
+    fn changes_something(&self) -> bool {
+        let is_rehearsal = match &self.parameters {
+            Parameters::Query(query) => matches!(query.boolean("DryRun"), Ok(Some(true))),
+            Parameters::Json(_) => false,
+        };
+        !only_reads(&self.action) && !is_rehearsal
+    }
+
+    /// What rules about faults may know of it.
+    fn facts(&self, cloud: &Cloud) -> Facts {
+        match (&self.parameters, self.service) {
+            (Parameters::Query(query), "ec2") => operations::ec2::facts(&cloud.state().ec2, &self.action, query),
+            (Parameters::Query(_), service) => Facts { service, action: self.action.clone(), ..Facts::default() },
+            (Parameters::Json(body), service) => {
+                let mut resources = Vec::new();
+                if let Ok(value) = serde_json::from_slice(body) {
+                    texts(&value, &mut resources);
+                }
+                Facts { service, action: self.action.clone(), resources, ..Facts::default() }
+            }
+        }
+    }
+
+    /// Whether it takes more than the request limits leave.
+    fn is_throttled(&self, cloud: &Cloud, facts: &Facts) -> bool {
+        let (broad, instances) = match &self.parameters {
+            Parameters::Query(query) => {
+                let names_some = query.names().any(|name| name == "Filter" || name == "MaxResults" || name.ends_with("Id"));
+                let launched = query.integer("MaxCount").ok().flatten().and_then(|count| u64::try_from(count).ok());
+                (!names_some, launched.unwrap_or(query.list("InstanceId").len() as u64))
+            }
+            Parameters::Json(_) => (false, 0),
+        };
+        cloud.faults.is_throttled(facts, broad, instances, cloud.uptime())
+    }
+
+    fn throttled(&self) -> ApiError {
+        match self.service {
+            "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
+            _ => ApiError::new("ThrottlingException", "Rate exceeded"),
         }
     }
 }
 
+/// Every text in a JSON document.
+fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => found.push(text.clone()),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        serde_json::Value::Object(members) => members.values().for_each(|member| texts(member, found)),
+        _ => {}
+    }
+}
+
+/// Carries a call out to its end, even if the client goes away meanwhile: an action that stops half-way would leave the
+/// model and the machine apart.
+async fn carry_out(service: Arc<Service>, call: Call) -> Result<String, ApiError> {
+    let permit = Arc::clone(&service.operations).acquire_owned().await;
+    let work = async move {
+        let _permit = permit;
+        dispatch(&service.cloud, &call).await
+    };
+    let work = tokio::spawn(Ticket::carried(work));
+    work.await.unwrap_or_else(|_| Err(ApiError::new("InternalFailure", "the action failed inside the cloud").with_status(500)))
+}
+
+/// Finds the action and does it.
+async fn dispatch(cloud: &Arc<Cloud>, call: &Call) -> Result<String, ApiError> {
+    let (service, action) = (call.service, call.action.as_str());
+    match (&call.parameters, service, action) {
+        (Parameters::Json(body), CONTROL, _) => {
+            noted(cloud, service, action, operations::control::call(cloud, action, body).await)
+        }
+        (Parameters::Json(body), _, _) => noted(cloud, service, action, operations::ssm::call(cloud, action, body).await),
+        (Parameters::Query(query), "ec2", _) => noted(cloud, service, action, operations::ec2::call(cloud, action, query).await),
+        (Parameters::Query(_), "sts", "GetCallerIdentity") => Ok(caller_identity(&cloud.config.account)),
+        _ => Err(ApiError::invalid_action(action)),
+    }
+}
+
+/// Whether an action's name says that it changes nothing.
+fn only_reads(action: &str) -> bool {
+    ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb))
+}
+
 /// Logs an action that changes something. Its message may quote what the caller sent, so only its code is written.
 fn noted(cloud: &Cloud, service: &str, action: &str, outcome: Result<String, ApiError>) -> Result<String, ApiError> {
-    let only_reads = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
+    let only_reads = only_reads(action);
     match &outcome {
         Ok(_) if only_reads => {}
         Ok(_) => cloud.log.line(format_args!("{service} {action}")),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{Fate, Tags};
 use crate::node::NodeShare;
 
 /// One instance.
@@ -74,6 +74,8 @@ pub struct Instance {
     pub spot_request_id: Option<String>,
     pub client_token: String,
     pub tags: Tags,
+    #[serde(default, skip_serializing_if = "Fate::is_fair")]
+    pub fate: Fate,
 }
 
 impl Instance {
@@ -147,6 +149,11 @@ impl StateReason {
     /// Powered off from inside.
     pub fn powered_off() -> Self {
         Self::new("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+    }
+
+    /// A spot instance that EC2 took back.
+    pub fn interrupted() -> Self {
+        Self::new("Server.SpotInstanceTermination", "Spot instance termination")
     }
 
     /// The machine below failed it.

@@ -3,6 +3,7 @@
 //! Operations change it under the cloud's lock; nothing here waits, reads a clock or touches the machine.
 
 mod cidr;
+mod fate;
 mod image;
 mod instance;
 pub mod instance_types;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use cidr::{contains, is_reserved, last_address, network_text, parse_network, usable_addresses};
+pub use fate::{Fate, Interruption, Onset};
 pub use image::{Image, ImageDevice, ImageState, PUBLIC_IMAGES, PublicImage};
 pub use instance::{
     CpuOptions, DeviceState, Instance, InstanceDevice, InstanceProfile, InstanceState, MetadataOptions, ShutdownBehavior,

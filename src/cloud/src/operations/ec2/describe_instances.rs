@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::filter::{Filters, Page, put_next_token};
 use super::turn::{self, Operation, Turn, put_tags, wire_time};
 use super::vpc::zone_id;
-use crate::model::ec2::{Ec2, Instance, InstanceState};
+use crate::model::ec2::{Ec2, Instance, InstanceState, Onset};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -383,6 +383,8 @@ fn describe_status(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
 /// Status and reachability of an instance.
 fn checks(instance: &Instance, now: Timestamp) -> (&'static str, &'static str) {
     match instance.state {
+        InstanceState::Running if instance.fate.checks == Onset::Never => ("impaired", "failed"),
+        InstanceState::Running if !instance.fate.checks.has_come(instance.launch_time, now) => ("initializing", "initializing"),
         InstanceState::Running if now.duration_since(instance.launch_time) > CHECKS => ("ok", "passed"),
         InstanceState::Running => ("initializing", "initializing"),
         _ => ("not-applicable", "insufficient-data"),

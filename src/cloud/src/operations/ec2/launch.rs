@@ -10,8 +10,9 @@ use super::launch_network::Place;
 use super::launch_options::{Options, associate};
 use super::launch_request::{ChosenTemplate, Effective, SHARED, effective};
 use super::turn::{Operation, Turn};
-use super::{launch_devices, launch_network, launch_options};
+use super::{launch_devices, launch_network, launch_options, unkind};
 use crate::config::Config;
+use crate::faults::{Facts, Market};
 use crate::model::ec2::{
     DeviceState, Image, ImageDevice, Instance, InstanceDevice, InstanceState, Tags, Volume, VolumeState, new_id,
 };
@@ -56,6 +57,11 @@ fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     }
     let place = launch_network::read(turn.ec2, options.kind, &asked)?;
     let devices = launch_devices::read(turn.ec2, &image, &asked)?;
+    let facts = facts(&options, &place);
+    if let Some((arn, _)) = &options.iam_instance_profile {
+        unkind::check_profile(turn, &facts, arn.rsplit('/').next().unwrap_or(arn))?;
+    }
+    let most = unkind::granted(turn, &facts, options.kind, least, most)?;
     let addresses = launch_network::allocate(turn.ec2, &place, least, most)?;
     let launch = Launch { image, options, place, devices, template, token: query.text("ClientToken").unwrap_or_default() };
     let reservation = new_id("r");
@@ -66,6 +72,18 @@ fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         launch.add_instance(turn, &reservation, index, address);
     }
     Ok(answer(turn, &reservation))
+}
+
+/// What rules about faults may know of each instance before it exists.
+fn facts(options: &Options, place: &Place) -> Facts {
+    Facts {
+        service: "ec2",
+        action: "RunInstances".to_owned(),
+        instance_type: Some(options.kind.name.to_owned()),
+        zone: Some(place.subnet.zone.clone()),
+        market: Some(Market::of(options.spot)),
+        resources: options.tags.instance.get("Name").into_iter().chain([&place.subnet.id]).cloned().collect(),
+    }
 }
 
 fn counts(query: &Query) -> Result<(usize, usize), ApiError> {
@@ -127,6 +145,10 @@ impl Launch<'_> {
         let id = new_id("i");
         let tags = self.instance_tags();
         let shares = shares(turn, &tags);
+        let fate = unkind::fate(turn, &facts(options, place));
+        if fate.interruption.is_some() {
+            turn.deeds.push(Deed::Interruption(id.clone()));
+        }
         let instance = Instance {
             id: id.clone(),
             reservation_id: reservation.to_owned(),
@@ -174,6 +196,7 @@ impl Launch<'_> {
             spot_request_id: options.spot.then(|| new_id("sir")),
             client_token: self.token.to_owned(),
             tags,
+            fate,
         };
         turn.ec2.instances.insert(id.clone(), instance);
         turn.deeds.push(Deed::Instance(id));

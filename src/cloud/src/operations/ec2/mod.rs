@@ -20,11 +20,13 @@ mod launch_request;
 mod launch_template;
 mod permission;
 mod placement_group;
+mod replicas;
 mod resume;
 mod security_group;
 mod snapshot;
 mod tags;
 mod turn;
+mod unkind;
 mod volume;
 mod vpc;
 
@@ -40,11 +42,16 @@ use crate::model::ec2::Ec2;
 use crate::node::NodeEvent;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml;
+use crate::wire::xml::{self, Xml};
 
-pub(crate) use deeds::Settling;
+use deeds::Deed;
+pub(crate) use deeds::{Settling, interrupt};
+pub(crate) use replicas::Replicas;
+pub use replicas::replicate;
 pub use resume::resume;
 use turn::{Operation, Turn};
+use unkind::Unkind;
+pub(crate) use unkind::{facts, facts_of, interruption};
 
 /// Every action but those that ask the machine.
 const OPERATIONS: &[&[Operation]] = &[
@@ -85,12 +92,14 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
         if prepare(cloud, &mut state.ec2) {
             cloud.changed();
         }
-        // A dry run is a real run on a copy.
-        let mut copy = dry_run.then(|| state.ec2.clone());
-        let ec2 = copy.as_mut().unwrap_or(&mut state.ec2);
-        let mut turn = Turn { ec2, config: &cloud.config, now: Timestamp::now(), deeds: Vec::new() };
-        let body = (operation.run)(&mut turn, query)?;
-        (body, turn.deeds)
+        if dry_run {
+            // A dry run is a real run on a copy.
+            carry_out(cloud, &mut state.ec2.clone(), operation, query, false)?
+        } else if let Some((body, deeds)) = replicas::answer(cloud, &mut state.ec2, operation, query)? {
+            (body, deeds)
+        } else {
+            carry_out(cloud, &mut state.ec2, operation, query, true)?
+        }
     };
     if dry_run {
         return Err(ApiError::dry_run());
@@ -100,6 +109,20 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
     }
     deeds::begin(cloud, deeds).await;
     Ok(xml::response(action, &body))
+}
+
+/// Carries out an action on this model; `for_real` unless it is a rehearsal, at which nothing goes wrong by itself.
+fn carry_out(
+    cloud: &Cloud,
+    ec2: &mut Ec2,
+    operation: &Operation,
+    query: &Query,
+    for_real: bool,
+) -> Result<(Xml, Vec<Deed>), ApiError> {
+    let unkind = (for_real && !cloud.faults.is_empty()).then(|| Unkind { faults: &cloud.faults, uptime: cloud.uptime() });
+    let mut turn = Turn { ec2, config: &cloud.config, now: Timestamp::now(), unkind, deeds: Vec::new() };
+    let body = unkind::run(&mut turn, operation, query)?;
+    Ok((body, turn.deeds))
 }
 
 /// Makes what exists from the start, and forgets instances that were terminated long ago; answers whether it did any.

@@ -48,6 +48,9 @@ fn take_up(ec2: &mut Ec2, alive: &[String]) -> Vec<Deed> {
         if !settled.contains(&instance.state) {
             deeds.push(Deed::Instance(instance.id.clone()));
         }
+        if instance.fate.interruption.is_some() {
+            deeds.push(Deed::Interruption(instance.id.clone()));
+        }
         let moving = instance.devices.iter().filter(|device| device.state != DeviceState::Attached);
         deeds.extend(moving.map(|device| Deed::Volume(device.volume_id.clone())));
     }

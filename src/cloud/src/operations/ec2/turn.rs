@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::deeds::Deed;
+use super::unkind::Unkind;
 use crate::config::Config;
 use crate::model::ec2::{Ec2, Tags, Token};
 use crate::wire::error::ApiError;
@@ -16,6 +17,8 @@ pub(super) struct Turn<'a> {
     pub ec2: &'a mut Ec2,
     pub config: &'a Config,
     pub now: Timestamp,
+    /// What may go wrong; None in a rehearsal, such as a dry run.
+    pub unkind: Option<Unkind<'a>>,
     pub deeds: Vec<Deed>,
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::execute::{self, Script};
 use super::{Page, compact, invalid};
 use crate::cloud::{Cloud, State};
+use crate::faults::{Facts, Fault, Hold, Stage};
 use crate::model::ec2::InstanceState;
 use crate::model::ssm::{Command, Invocation, Status, Target, plugin_output, rate};
 use crate::wire::error::ApiError;
@@ -94,6 +95,10 @@ pub(super) fn send(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiError> {
         (answer, id)
     };
     cloud.changed();
+    let facts = Facts { service: "ssm", action: "SendCommand".to_owned(), ..Facts::default() };
+    if let Some(Fault::InvocationLag { seconds }) = cloud.faults.strike(Stage::Sent, &facts) {
+        cloud.faults.hold(Hold::Command, &id, cloud.uptime() + seconds.duration());
+    }
     execute::start(cloud, &id, script);
     Ok(answer)
 }
@@ -319,6 +324,7 @@ pub(super) fn list_invocations(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value,
     let wanted = Wanted::read(&call.filters)?;
     let state = cloud.state();
     let commands = state.ssm.commands.newest_first().filter(|command| call.admits_command(command));
+    let commands = commands.filter(|command| !is_hidden(cloud, command));
     let invocations = commands
         .flat_map(|command| command.invocations.iter().map(move |invocation| (command, invocation)))
         .filter(|(_, invocation)| call.instance_id.as_ref().is_none_or(|id| *id == invocation.instance_id))
@@ -331,6 +337,11 @@ pub(super) fn list_invocations(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value,
     let shown = |(command, invocation)| shown_invocation(command, invocation, call.details);
     let invocations: Vec<Value> = page.into_iter().map(shown).collect();
     Ok(compact(json!({ "CommandInvocations": invocations, "NextToken": next })))
+}
+
+/// Whether nobody knows of the command's invocations yet, because lag was asked for.
+fn is_hidden(cloud: &Cloud, command: &Command) -> bool {
+    cloud.faults.holds(Hold::Command, &command.id, cloud.uptime())
 }
 
 #[derive(Deserialize)]
@@ -347,7 +358,7 @@ pub(super) fn get_invocation(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, A
         return Err(ApiError::new("InvalidPluginName", format!("The plugin {name} is not in document {DOCUMENT}.")));
     }
     let state = cloud.state();
-    let command = state.ssm.commands.get(&call.command_id);
+    let command = state.ssm.commands.get(&call.command_id).filter(|command| !is_hidden(cloud, command));
     let Some((command, invocation)) = command.and_then(|it| Some((it, it.invocation(&call.instance_id)?))) else {
         let message = "The command ID and managed node ID you specified didn't match any invocations.";
         return Err(ApiError::new("InvocationDoesNotExist", message));

@@ -9,10 +9,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::commands::PLUGIN;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, State};
+use crate::faults::{Facts, Fault, Stage};
 use crate::model::ec2::InstanceState;
 use crate::model::ssm::{Outcome, STDERR_LIMIT, STDOUT_LIMIT, Status, content, rate};
 use crate::node::{DriverError, NodeCommand, NodeCommandResult};
+use crate::operations::ec2::facts_of;
 use crate::store::chain;
 
 /// Scripts at once on one instance (the agent's `CommandWorkersLimit`).
@@ -186,6 +188,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, id: &str, script: Script) {
             at_once: rate(&command.max_concurrency, targets.len()).unwrap_or(1).max(1),
             errors: rate(&command.max_errors, targets.len()).unwrap_or(0),
             delivery: Duration::from_secs(command.timeout_seconds.unsigned_abs()),
+            doomed: targets.iter().filter_map(|target| Some((target.clone(), doom(cloud, &state, target)?))).collect(),
             targets,
             script,
         }
@@ -193,6 +196,16 @@ pub(super) fn start(cloud: &Arc<Cloud>, id: &str, script: Script) {
     // Listening before the caller has the command's id: a cancellation is never missed.
     let ends = work.targets.iter().map(|target| (target.clone(), cloud.running.add(id, target))).collect();
     tokio::spawn(Arc::new(work).send(ends));
+}
+
+/// The end that a command is to have on an instance that it never reaches, if that was asked for.
+fn doom(cloud: &Cloud, state: &State, target: &str) -> Option<Status> {
+    let facts = Facts { service: "ssm", ..facts_of(state.ec2.instance(target)?, "SendCommand") };
+    match cloud.faults.strike(Stage::Delivery, &facts)? {
+        Fault::Undeliverable => Some(Status::Undeliverable),
+        Fault::DeliveryTimedOut => Some(Status::DeliveryTimedOut),
+        _ => None,
+    }
 }
 
 /// One command being carried out.
@@ -204,6 +217,8 @@ struct Work {
     at_once: usize,
     errors: usize,
     delivery: Duration,
+    /// Instances that the command is not to reach, and how it ends there.
+    doomed: BTreeMap<String, Status>,
 }
 
 type End = watch::Receiver<Option<Status>>;
@@ -247,6 +262,9 @@ impl Work {
     }
 
     async fn invoke(&self, target: &str, mut end: End) -> Outcome {
+        if let Some(status) = self.doomed.get(target) {
+            return Outcome::without_output(*status, "");
+        }
         let workers = self.cloud.running.workers(target);
         let delivery = async {
             // Closed never: the semaphore lives as long as this command holds it.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Page, compact, invalid};
 use crate::cloud::{Cloud, State};
-use crate::model::ec2::{Instance, InstanceState};
+use crate::model::ec2::{Instance, InstanceState, Onset};
 use crate::model::ssm::Registration;
 use crate::node::NodeCommand;
 use crate::wire::error::ApiError;
@@ -28,7 +28,11 @@ pub async fn register(cloud: Arc<Cloud>) {
     let mut changes = cloud.changes();
     loop {
         changes.mark_unchanged();
-        let waiting = waiting(&cloud);
+        let (waiting, held_back) = waiting(&cloud);
+        if waiting.is_empty() && held_back {
+            tokio::time::sleep(POLL).await;
+            continue;
+        }
         if waiting.is_empty() {
             if changes.changed().await.is_err() {
                 return;
@@ -51,8 +55,10 @@ pub async fn register(cloud: Arc<Cloud>) {
     }
 }
 
-/// Brings registrations in line with the instances' states; answers who runs but has not registered since its start.
-fn waiting(cloud: &Cloud) -> Vec<(String, u64)> {
+/// Brings registrations in line with the instances' states; answers who runs but has not registered since its start,
+/// and whether anyone may not register yet.
+fn waiting(cloud: &Cloud) -> (Vec<(String, u64)>, bool) {
+    let now = Timestamp::now();
     let mut state = cloud.state();
     let State { ec2, ssm } = &mut *state;
     let runs = |id: &str| ec2.instance(id).filter(|instance| instance.state == InstanceState::Running);
@@ -63,7 +69,10 @@ fn waiting(cloud: &Cloud) -> Vec<(String, u64)> {
     cloud.running.keep_workers(|id| ec2.instance(id).is_some_and(Instance::is_alive));
     let running = ec2.instances().filter(|instance| instance.state == InstanceState::Running);
     let absent = running.filter(|instance| !ssm.registrations.get(&instance.id).is_some_and(|it| it.online));
-    absent.map(|instance| (instance.id.clone(), instance.generation)).collect()
+    let (due, early): (Vec<&Instance>, Vec<&Instance>) =
+        absent.partition(|instance| instance.fate.registration.has_come(instance.launch_time, now));
+    let held_back = early.iter().any(|instance| instance.fate.registration != Onset::Never);
+    (due.into_iter().map(|instance| (instance.id.clone(), instance.generation)).collect(), held_back)
 }
 
 /// Records that the instance answers, then what system it says it is.

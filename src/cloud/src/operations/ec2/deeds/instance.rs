@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Deed, network, report, start, storage};
 use crate::cloud::Cloud;
+use crate::faults::Hold;
 use crate::model::ec2::{DeviceState, Ec2, Instance, InstanceState, ShutdownBehavior, StateReason, VolumeState};
 use crate::node::{DriverError, NodeBoot, NodeDevice};
 
@@ -24,6 +25,9 @@ pub(super) async fn settle(cloud: &Arc<Cloud>, id: &str) {
 }
 
 async fn launch(cloud: &Arc<Cloud>, id: &str) {
+    if is_doomed(cloud, id).await {
+        return;
+    }
     let outcome = bring_up(cloud, id).await;
     let failure = outcome.err().map(|error| crate::store::chain(&error));
     if let Some(failure) = &failure {
@@ -47,6 +51,36 @@ async fn launch(cloud: &Arc<Cloud>, id: &str) {
     }
     drop(state);
     cloud.changed();
+}
+
+/// Lets a slow launch take its time, and ends one that was to fail; answers whether it did.
+async fn is_doomed(cloud: &Arc<Cloud>, id: &str) -> bool {
+    let Some(fate) = pending(&cloud.state().ec2, id).map(|instance| instance.fate.clone()) else { return false };
+    if !fate.launch_delay.is_zero() {
+        let started = cloud.state().ec2.instance(id).map(|instance| instance.launch_time);
+        let gone = started.and_then(|start| std::time::Duration::try_from(jiff::Timestamp::now().duration_since(start)).ok());
+        let mut left = fate.launch_delay.saturating_sub(gone.unwrap_or_default());
+        // Whoever terminates it meanwhile does not wait for the rest.
+        while !left.is_zero() && pending(&cloud.state().ec2, id).is_some() {
+            let step = left.min(std::time::Duration::from_millis(50));
+            tokio::time::sleep(step).await;
+            left -= step;
+        }
+    }
+    let Some(reason) = fate.failure else { return false };
+    let mut state = cloud.state();
+    let Some(instance) = state.ec2.instances.get_mut(id).filter(|instance| instance.state == InstanceState::Pending) else {
+        return false;
+    };
+    instance.transition_reason.clone_from(&reason.code);
+    instance.state_reason = Some(reason);
+    instance.state = match instance.generation {
+        1 => InstanceState::ShuttingDown,
+        _ => InstanceState::Stopping,
+    };
+    drop(state);
+    cloud.changed();
+    true
 }
 
 /// Makes all that a pending instance needs and boots it.
@@ -160,6 +194,9 @@ async fn terminate(cloud: &Arc<Cloud>, id: &str) {
         instance.state = InstanceState::Terminated;
         instance.terminated_at = Some(jiff::Timestamp::now());
         instance.has_root = false;
+        if !instance.fate.lingering.is_zero() {
+            cloud.faults.hold(Hold::Interface, id, cloud.uptime() + instance.fate.lingering);
+        }
         let vpc_id = instance.vpc_id.clone();
         for device in std::mem::take(&mut instance.devices) {
             let Some(volume) = ec2.volumes.get_mut(&device.volume_id) else { continue };

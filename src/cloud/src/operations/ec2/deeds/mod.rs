@@ -5,6 +5,7 @@
 
 mod image;
 mod instance;
+mod interruption;
 mod network;
 mod storage;
 
@@ -17,6 +18,7 @@ use crate::cloud::Cloud;
 use crate::node::DriverError;
 
 pub(super) use instance::{ended, node_boot, note_end};
+pub(crate) use interruption::interrupt;
 pub(super) use network::vpc_network;
 
 /// One thing to bring about.
@@ -30,6 +32,8 @@ pub(crate) enum Deed {
     /// The instance is on its way to another state.
     Instance(String),
     Reboot(String),
+    /// A spot instance is to be taken back at the time it was told.
+    Interruption(String),
     /// The volume is to be made, deleted, attached or detached.
     Volume(String),
     Grow(String),
@@ -121,6 +125,7 @@ async fn perform(cloud: &Arc<Cloud>, deed: Deed) {
         Deed::RemoveNetwork(vpc_id) => network::remove(cloud, &vpc_id).await,
         Deed::Instance(id) => instance::settle(cloud, &id).await,
         Deed::Reboot(id) => instance::reboot(cloud, &id).await,
+        Deed::Interruption(id) => interruption::carry_out(cloud, &id).await,
         Deed::Volume(id) => storage::settle_volume(cloud, &id).await,
         Deed::Grow(id) => storage::grow(cloud, &id).await,
         Deed::Snapshot(id) => image::settle_snapshot(cloud, &id).await,
