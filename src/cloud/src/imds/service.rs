@@ -243,6 +243,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_key_of_the_launch_is_listed_by_number_and_name() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGbEFK0vHMGlkM41C/Zax9DDlHFRt52VvCsnMGUngzo5";
+        let node = Node::launch("").await;
+        {
+            let ec2 = &mut node.cloud.state().ec2;
+            let instance = ec2.instances.values_mut().next().unwrap();
+            instance.key_name = Some("mine".to_owned());
+            instance.public_key = Some(format!("{key} mine"));
+        }
+        assert_eq!(node.get("/latest/meta-data/public-keys/").await, (200, "0=mine".to_owned()));
+        assert_eq!(node.get("/latest/meta-data/public-keys/0/").await, (200, "openssh-key".to_owned()));
+        let leaf = node.get("/latest/meta-data/public-keys/0/openssh-key").await;
+        assert_eq!(leaf, (200, format!("{key} mine\n")));
+        assert!(node.get("/latest/meta-data/").await.1.lines().any(|line| line == "public-keys/"));
+    }
+
+    #[tokio::test]
+    async fn a_public_address_is_told_with_what_it_stands_for() {
+        let node = Node::launch("").await;
+        let public = node.get("/latest/meta-data/public-ipv4").await.1;
+        let dashes = public.replace('.', "-");
+        let name = format!("ec2-{dashes}.compute-1.amazonaws.com");
+        assert_eq!(node.get("/latest/meta-data/public-hostname").await, (200, name));
+        let mac = node.get("/latest/meta-data/mac").await.1;
+        let below = format!("/latest/meta-data/network/interfaces/macs/{mac}");
+        assert_eq!(node.get(&format!("{below}/public-ipv4s")).await, (200, public.clone()));
+        let private = node.get(&format!("{below}/ipv4-associations/{public}")).await;
+        assert_eq!(private, (200, node.address.to_string()));
+    }
+
+    #[tokio::test]
     async fn absent_user_data_is_not_found_and_tags_are_shown_on_request_alone() {
         let tag = "&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value=n1";
         let hidden = Node::launch(tag).await;

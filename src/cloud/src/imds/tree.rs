@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::model::ec2::{Ec2, Instance, network_text};
+use crate::model::ec2::{Ec2, Instance, InterfaceView, network_text};
 
 /// Versions that are served, all with the same tree; cloud-init asks for the dated ones, newest first.
 pub(super) const VERSIONS: [&str; 6] = ["1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest"];
@@ -18,6 +18,10 @@ pub(super) fn read(ec2: &Ec2, instance: &Instance, path: &str, now: Timestamp) -
         return Some(value.clone());
     }
     let folder = path.trim_end_matches('/');
+    // The one folder whose entries are not listed by their own names.
+    if let (PUBLIC_KEYS, Some(name), Some(_)) = (folder, &instance.key_name, &instance.public_key) {
+        return Some(format!("0={name}").into());
+    }
     let below = |leaf: &str| match folder {
         "" => Some(leaf.to_owned()),
         folder => leaf.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned),
@@ -32,6 +36,8 @@ pub(super) fn read(ec2: &Ec2, instance: &Instance, path: &str, now: Timestamp) -
     let entries: Vec<String> = entries.into_iter().map(slash).collect();
     (!entries.is_empty()).then(|| entries.join("\n").into())
 }
+
+const PUBLIC_KEYS: &str = "meta-data/public-keys";
 
 /// Every leaf by its path.
 fn leaves(ec2: &Ec2, instance: &Instance, now: Timestamp) -> BTreeMap<String, Bytes> {
@@ -74,8 +80,18 @@ fn leaves(ec2: &Ec2, instance: &Instance, now: Timestamp) -> BTreeMap<String, By
     for (device, value) in block_devices(instance) {
         add(format!("meta-data/block-device-mapping/{device}"), value);
     }
-    for (name, value) in interface(ec2, instance, &hostname, &groups) {
-        add(format!("meta-data/network/interfaces/macs/{}/{name}", instance.mac), value);
+    if let Some(key) = &instance.public_key {
+        add(format!("{PUBLIC_KEYS}/0/openssh-key"), format!("{key}\n"));
+    }
+    if let Some(public) = ec2.public_address_of(instance) {
+        add("meta-data/public-ipv4".to_owned(), public.address.to_string());
+        let name = ec2.public_dns_name(&instance.vpc_id, public.address);
+        add("meta-data/public-hostname".to_owned(), name.unwrap_or_default());
+    }
+    for one in ec2.interfaces_of(instance) {
+        for (name, value) in interface(ec2, &one) {
+            add(format!("meta-data/network/interfaces/macs/{}/{name}", one.mac), value);
+        }
     }
     if instance.metadata_options.instance_tags {
         // A key with a slash could not be told from a folder; EC2 refuses such keys when it shows tags.
@@ -99,27 +115,48 @@ fn block_devices(instance: &Instance) -> Vec<(String, String)> {
     mapping
 }
 
-/// The one network interface.
-fn interface(ec2: &Ec2, instance: &Instance, hostname: &str, groups: &[&str]) -> Vec<(&'static str, String)> {
+/// One network interface.
+fn interface(ec2: &Ec2, one: &InterfaceView<'_>) -> Vec<(String, String)> {
+    let [a, b, c, d] = one.private_address.octets();
+    // us-east-1 is the region that does not stand in its names.
+    let hostname = match ec2.region.as_str() {
+        "us-east-1" => format!("ip-{a}-{b}-{c}-{d}.ec2.internal"),
+        region => format!("ip-{a}-{b}-{c}-{d}.{region}.compute.internal"),
+    };
+    let groups = one.security_groups.iter().filter_map(|id| Some(ec2.security_groups.get(id)?.name.as_str()));
+    let addresses: Vec<String> = one.private_addresses().map(|address| address.to_string()).collect();
     let mut leaves = vec![
-        ("device-number", "0".to_owned()),
-        ("interface-id", instance.interface_id.clone()),
-        ("local-hostname", hostname.to_owned()),
-        ("local-ipv4s", instance.private_address.to_string()),
-        ("mac", instance.mac.clone()),
+        ("device-number", one.attachment.map_or(0, |attachment| attachment.device_index).to_string()),
+        ("interface-id", one.id.to_owned()),
+        ("local-hostname", hostname),
+        ("local-ipv4s", addresses.join("\n")),
+        ("mac", one.mac.to_owned()),
         ("owner-id", ec2.account.clone()),
-        ("security-group-ids", instance.security_groups.join("\n")),
-        ("security-groups", groups.join("\n")),
-        ("subnet-id", instance.subnet_id.clone()),
-        ("vpc-id", instance.vpc_id.clone()),
+        ("security-group-ids", one.security_groups.join("\n")),
+        ("security-groups", groups.collect::<Vec<_>>().join("\n")),
+        ("subnet-id", one.subnet_id.to_owned()),
+        ("vpc-id", one.vpc_id.to_owned()),
     ];
-    if let Some(subnet) = ec2.subnets.get(&instance.subnet_id) {
+    if let Some(subnet) = ec2.subnets.get(one.subnet_id) {
         leaves.push(("subnet-ipv4-cidr-block", network_text(subnet.cidr)));
     }
-    if let Some(vpc) = ec2.vpcs.get(&instance.vpc_id) {
+    if let Some(vpc) = ec2.vpcs.get(one.vpc_id) {
         leaves.push(("vpc-ipv4-cidr-block", network_text(vpc.cidr)));
         leaves.push(("vpc-ipv4-cidr-blocks", network_text(vpc.cidr)));
     }
+    if let Some(public) = ec2.public_address(one, one.private_address) {
+        leaves.push(("public-hostname", ec2.public_dns_name(one.vpc_id, public.address).unwrap_or_default()));
+    }
+    let mapped: Vec<(String, String)> = one
+        .private_addresses()
+        .filter_map(|private| Some((ec2.public_address(one, private)?.address.to_string(), private.to_string())))
+        .collect();
+    if !mapped.is_empty() {
+        let publics: Vec<&str> = mapped.iter().map(|(public, _)| public.as_str()).collect();
+        leaves.push(("public-ipv4s", publics.join("\n")));
+    }
+    let mut leaves: Vec<(String, String)> = leaves.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    leaves.extend(mapped.into_iter().map(|(public, private)| (format!("ipv4-associations/{public}"), private)));
     leaves
 }
 

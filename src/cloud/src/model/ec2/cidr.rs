@@ -1,6 +1,8 @@
-//! IPv4 networks: text, canonical form, membership, and the addresses EC2 keeps for itself.
+//! Networks: text, canonical form, membership, and the addresses EC2 keeps for itself.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
 
 use crate::node::Network;
 
@@ -14,6 +16,27 @@ pub fn parse_network(text: &str) -> Option<Network> {
 
 /// Writes a network as `10.0.0.0/16`.
 pub fn network_text(network: Network) -> String {
+    format!("{}/{}", network.address, network.prefix)
+}
+
+/// A block of IPv6 addresses. This cloud's networks have none; rules and routes may speak of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network6 {
+    pub address: Ipv6Addr,
+    pub prefix: u8,
+}
+
+/// As [`parse_network`], for IPv6.
+pub fn parse_network6(text: &str) -> Option<Network6> {
+    let (address, prefix) = text.split_once('/')?;
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 128)?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+    Some(Network6 { address: Ipv6Addr::from_bits(address.to_bits() & mask), prefix })
+}
+
+/// Writes a network as `2001:db8::/32`.
+pub fn network6_text(network: Network6) -> String {
     format!("{}/{}", network.address, network.prefix)
 }
 
@@ -50,6 +73,9 @@ mod tests {
         assert_eq!(parse_network("100.68.0.18/18").map(network_text).as_deref(), Some("100.68.0.0/18"));
         assert_eq!(parse_network("1.2.3.4/0").map(network_text).as_deref(), Some("0.0.0.0/0"));
         assert_eq!(parse_network("1.2.3.4/33"), None);
+        assert_eq!(parse_network6("2001:DB8::1/32").map(network6_text).as_deref(), Some("2001:db8::/32"));
+        assert_eq!(parse_network6("2001:db8::1/0").map(network6_text).as_deref(), Some("::/0"));
+        assert_eq!(parse_network6("2001:db8::1/129"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fate, Tags};
+use super::{Fate, FirstInterface, Tags};
 use crate::node::NodeShare;
 
 /// One instance.
@@ -35,7 +35,7 @@ pub struct Instance {
     pub zone: String,
     pub private_address: Ipv4Addr,
     pub mac: String,
-    /// Whether EC2 would have given it a public address. This cloud has none to give; nodes reach out by masquerading.
+    /// Whether EC2 gives it a public address. Nothing is routed to those here; nodes reach out by masquerading.
     pub wants_public_address: bool,
     pub interface_id: String,
     pub interface_attachment_id: String,
@@ -43,10 +43,16 @@ pub struct Instance {
     /// `interface` or `efa`.
     pub interface_type: String,
     pub interface_tags: Tags,
+    /// What more there is to its first interface.
+    #[serde(default)]
+    pub first: FirstInterface,
     /// Ids.
     pub security_groups: Vec<String>,
     pub source_dest_check: bool,
     pub key_name: Option<String>,
+    /// The key as it was at launch: a line of `authorized_keys`, which the node reads from its metadata.
+    #[serde(default)]
+    pub public_key: Option<String>,
     #[serde(with = "base64_bytes")]
     pub user_data: Vec<u8>,
     pub iam_instance_profile: Option<InstanceProfile>,

@@ -2,12 +2,18 @@
 //!
 //! Operations change it under the cloud's lock; nothing here waits, reads a clock or touches the machine.
 
+mod acl;
+mod address;
 mod cidr;
+mod endpoint;
 mod fate;
 mod image;
 mod instance;
 pub mod instance_types;
+mod interface;
+mod key_pair;
 mod network;
+mod prefix_list;
 mod seed;
 mod storage;
 mod template;
@@ -18,14 +24,24 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use cidr::{contains, is_reserved, last_address, network_text, parse_network, usable_addresses};
+pub use acl::{AclEntry, AclPeer, NetworkAcl};
+pub use address::{Address, AddressAssociation, PublicAddress};
+pub use cidr::{
+    Network6, contains, is_reserved, last_address, network_text, network6_text, parse_network, parse_network6, usable_addresses,
+};
+pub use endpoint::{NatGateway, VpcEndpoint};
 pub use fate::{Fate, Interruption, Onset};
 pub use image::{Image, ImageDevice, ImageState, PUBLIC_IMAGES, PublicImage};
 pub use instance::{
     CpuOptions, DeviceState, Instance, InstanceDevice, InstanceProfile, InstanceState, MetadataOptions, ShutdownBehavior,
     StateReason,
 };
-pub use network::{InternetGateway, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Subnet, Vpc};
+pub use interface::{AttachmentView, FirstInterface, Interface, InterfaceAttachment, InterfaceMut, InterfaceView, mac_of};
+pub use key_pair::{KeyKind, KeyPair, PublicKey, created_rsa_fingerprint};
+pub use network::{
+    Destination, InternetGateway, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Subnet, Vpc,
+};
+pub use prefix_list::{PREFIX_LISTS, PrefixList, prefix_list_id};
 pub use storage::{Modification, Snapshot, SnapshotSource, SnapshotState, Volume, VolumeShape, VolumeState};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, PlacementGroup};
 
@@ -48,6 +64,16 @@ pub struct Ec2 {
     pub internet_gateways: BTreeMap<String, InternetGateway>,
     pub route_tables: BTreeMap<String, RouteTable>,
     pub security_groups: BTreeMap<String, SecurityGroup>,
+    pub network_acls: BTreeMap<String, NetworkAcl>,
+    pub nat_gateways: BTreeMap<String, NatGateway>,
+    pub vpc_endpoints: BTreeMap<String, VpcEndpoint>,
+    /// Network interfaces that are no instance's first one.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Elastic addresses.
+    pub addresses: BTreeMap<String, Address>,
+    /// Place in the pool of the public address that was given last.
+    pub last_public: u32,
+    pub key_pairs: BTreeMap<String, KeyPair>,
     pub placement_groups: BTreeMap<String, PlacementGroup>,
     pub launch_templates: BTreeMap<String, LaunchTemplate>,
     pub(crate) instances: BTreeMap<String, Instance>,
@@ -116,9 +142,15 @@ impl Ec2 {
             "pg" => &mut self.placement_groups.get_mut(id)?.tags,
             "lt" => &mut self.launch_templates.get_mut(id)?.tags,
             "i" => &mut self.instances.get_mut(id)?.tags,
+            "acl" => &mut self.network_acls.get_mut(id)?.tags,
+            "nat" => &mut self.nat_gateways.get_mut(id)?.tags,
+            "vpce" => &mut self.vpc_endpoints.get_mut(id)?.tags,
+            "eipalloc" => &mut self.addresses.get_mut(id)?.tags,
+            "key" => &mut self.key_pairs.get_mut(id)?.tags,
+            "eni" if self.interfaces.contains_key(id) => &mut self.interfaces.get_mut(id)?.tags,
             "eni" => {
                 let mut instances = self.instances.values_mut();
-                &mut instances.find(|instance| instance.interface_id == id)?.interface_tags
+                &mut instances.find(|instance| instance.interface_id == id && instance.is_alive())?.interface_tags
             }
             "vol" => &mut self.volumes.get_mut(id)?.tags,
             "snap" => &mut self.snapshots.get_mut(id)?.tags,
@@ -145,6 +177,12 @@ impl Ec2 {
             .chain(each(&self.route_tables, "route-table", |one| &one.tags))
             .chain(each(&self.security_groups, "security-group", |one| &one.tags))
             .chain(rules.map(|rule| (rule.id.as_str(), "security-group-rule", &rule.tags)))
+            .chain(each(&self.network_acls, "network-acl", |one| &one.tags))
+            .chain(each(&self.nat_gateways, "natgateway", |one| &one.tags))
+            .chain(each(&self.vpc_endpoints, "vpc-endpoint", |one| &one.tags))
+            .chain(each(&self.interfaces, "network-interface", |one| &one.tags))
+            .chain(each(&self.addresses, "elastic-ip", |one| &one.tags))
+            .chain(each(&self.key_pairs, "key-pair", |one| &one.tags))
             .chain(each(&self.placement_groups, "placement-group", |one| &one.tags))
             .chain(each(&self.launch_templates, "launch-template", |one| &one.tags))
             .chain(each(&self.instances, "instance", |one| &one.tags))

@@ -1,8 +1,8 @@
-//! VPCs, subnets, gateways, route tables and security groups.
+//! VPCs, subnets, internet gateways, route tables and security groups.
 
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{Network6, Tags, network_text, network6_text};
 use crate::node::Network;
 
 /// A virtual private cloud.
@@ -30,6 +30,9 @@ pub struct Subnet {
     pub default_for_zone: bool,
     pub map_public_address: bool,
     pub network_acl_association_id: String,
+    /// Its network ACL, if that is not the VPC's default one.
+    #[serde(default)]
+    pub network_acl_id: Option<String>,
     pub tags: Tags,
 }
 
@@ -54,11 +57,22 @@ pub struct RouteTable {
     pub tags: Tags,
 }
 
-/// A route to an internet gateway.
+/// A route beyond the local one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    pub destination: Network,
-    pub gateway_id: String,
+    pub destination: Destination,
+    /// Id of an internet gateway, a NAT gateway or a network interface; the prefix tells which.
+    #[serde(alias = "gateway_id")]
+    pub target: String,
+}
+
+/// Where a route leads, or a rule admits from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Destination {
+    V4(Network),
+    V6(Network6),
+    PrefixList { prefix_list_id: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +126,34 @@ impl std::fmt::Display for Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleTarget {
     Cidr(Network),
+    Cidr6(Network6),
+    /// An AWS-managed prefix list, by id.
+    PrefixList(String),
     /// Members of a group, by id.
     Group(String),
+}
+
+impl RuleTarget {
+    /// The id of the group it admits members of.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Self::Group(id) => Some(id),
+            Self::Cidr(_) | Self::Cidr6(_) | Self::PrefixList(_) => None,
+        }
+    }
+
+    /// Whether both are of one kind, whatever they name.
+    pub fn same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl std::fmt::Display for RuleTarget {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cidr(network) => out.write_str(&network_text(*network)),
+            Self::Cidr6(network) => out.write_str(&network6_text(*network)),
+            Self::PrefixList(id) | Self::Group(id) => out.write_str(id),
+        }
+    }
 }

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 
 use super::{
-    Ec2, Image, ImageDevice, ImageState, InternetGateway, PUBLIC_IMAGES, Protocol, Route, RouteTable, RuleTarget, SecurityGroup,
-    SecurityGroupRule, Snapshot, SnapshotSource, SnapshotState, Subnet, Tags, Vpc, new_id,
+    Destination, Ec2, Image, ImageDevice, ImageState, InternetGateway, NetworkAcl, PUBLIC_IMAGES, Protocol, Route, RouteTable,
+    RuleTarget, SecurityGroup, SecurityGroupRule, Snapshot, SnapshotSource, SnapshotState, Subnet, Tags, Vpc, new_id,
 };
 use crate::node::Network;
 
 /// Everything everywhere.
-const ANYWHERE: Network = Network { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
+pub(super) const ANYWHERE: Network = Network { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
 
 impl Ec2 {
     /// Makes the default VPC and the public images, once.
@@ -22,7 +22,7 @@ impl Ec2 {
         self.seeded = true;
         region.clone_into(&mut self.region);
         account.clone_into(&mut self.account);
-        self.seed_default_vpc();
+        self.add_default_vpc();
         self.seed_public_images();
     }
 
@@ -42,6 +42,7 @@ impl Ec2 {
             tags,
         };
         self.vpcs.insert(id.clone(), vpc);
+        self.add_default_acls();
         let table = RouteTable {
             id: new_id("rtb"),
             vpc_id: id.clone(),
@@ -64,6 +65,14 @@ impl Ec2 {
             });
         }
         id
+    }
+
+    /// Gives each VPC the default ACL that it names; those of a former release have none yet.
+    pub fn add_default_acls(&mut self) {
+        for vpc in self.vpcs.values() {
+            let id = &vpc.network_acl_id;
+            self.network_acls.entry(id.clone()).or_insert_with(|| NetworkAcl::default_of(id, &vpc.id));
+        }
     }
 
     /// Adds a group that allows everything out.
@@ -90,30 +99,47 @@ impl Ec2 {
         id
     }
 
-    fn seed_default_vpc(&mut self) {
+    /// Adds a default subnet to the default VPC; None if the zone's place in the VPC is taken.
+    pub fn add_default_subnet(&mut self, vpc_id: &str, zone: &str) -> Option<String> {
+        let place = self.zones().position(|known| known == zone)?;
+        // The place of the zone among the sixteen blocks of /20.
+        let third = u8::try_from(place * 16).ok()?;
+        let cidr = Network { address: Ipv4Addr::new(172, 31, third, 0), prefix: 20 };
+        let overlaps = |other: Network| super::contains(cidr, other) || super::contains(other, cidr);
+        if self.subnets.values().any(|subnet| subnet.vpc_id == vpc_id && overlaps(subnet.cidr)) {
+            return None;
+        }
+        let id = new_id("subnet");
+        let subnet = Subnet {
+            id: id.clone(),
+            vpc_id: vpc_id.to_owned(),
+            cidr,
+            zone: zone.to_owned(),
+            default_for_zone: true,
+            map_public_address: true,
+            network_acl_association_id: new_id("aclassoc"),
+            network_acl_id: None,
+            tags: Tags::new(),
+        };
+        self.subnets.insert(id.clone(), subnet);
+        Some(id)
+    }
+
+    /// Makes the default VPC, with a subnet in each zone and a way to the internet; answers with its id.
+    pub fn add_default_vpc(&mut self) -> String {
         let cidr = Network { address: Ipv4Addr::new(172, 31, 0, 0), prefix: 16 };
         let vpc_id = self.add_vpc(cidr, true, Tags::new());
         let zones: Vec<String> = self.zones().collect();
-        for (zone, third) in zones.into_iter().zip((0u8..).step_by(16)) {
-            let id = new_id("subnet");
-            let subnet = Subnet {
-                id: id.clone(),
-                vpc_id: vpc_id.clone(),
-                cidr: Network { address: Ipv4Addr::new(172, 31, third, 0), prefix: 20 },
-                zone,
-                default_for_zone: true,
-                map_public_address: true,
-                network_acl_association_id: new_id("aclassoc"),
-                tags: Tags::new(),
-            };
-            self.subnets.insert(id, subnet);
+        for zone in zones {
+            self.add_default_subnet(&vpc_id, &zone);
         }
         let gateway_id = new_id("igw");
         let gateway = InternetGateway { id: gateway_id.clone(), vpc_id: Some(vpc_id.clone()), tags: Tags::new() };
         self.internet_gateways.insert(gateway_id.clone(), gateway);
         for table in self.route_tables.values_mut().filter(|table| table.vpc_id == vpc_id) {
-            table.routes.push(Route { destination: ANYWHERE, gateway_id: gateway_id.clone() });
+            table.routes.push(Route { destination: Destination::V4(ANYWHERE), target: gateway_id.clone() });
         }
+        vpc_id
     }
 
     fn seed_public_images(&mut self) {

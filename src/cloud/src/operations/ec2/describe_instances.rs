@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::filter::{Filters, Page, put_next_token};
+use super::network_interface::{put_attachment, put_facts, put_groups};
 use super::turn::{self, Operation, Turn, put_tags, wire_time};
 use super::vpc::zone_id;
-use crate::model::ec2::{Ec2, Instance, InstanceState, Onset};
+use crate::model::ec2::{Ec2, Instance, InstanceState, InterfaceView, Onset};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -30,7 +31,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
 ];
 
-const FILTERS: [&str; 44] = [
+const FILTERS: [&str; 48] = [
     "tag",
     "architecture",
     "availability-zone",
@@ -56,10 +57,14 @@ const FILTERS: [&str; 44] = [
     "instance-type",
     "instance.group-id",
     "instance.group-name",
+    "ip-address",
     "key-name",
     "launch-index",
     "launch-time",
     "monitoring-state",
+    "network-interface.addresses.association.public-ip",
+    "network-interface.addresses.private-ip-address",
+    "network-interface.attachment.attachment-id",
     "network-interface.network-interface-id",
     "owner-id",
     "placement-group-name",
@@ -107,6 +112,8 @@ pub(super) fn values(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> 
     let own = |value: &str| vec![value.to_owned()];
     // A terminated instance has neither address nor network.
     let networked = |value: String| if instance.is_alive() { vec![value] } else { Vec::new() };
+    let interfaces = || if instance.is_alive() { ec2.interfaces_of(instance) } else { Vec::new() };
+    let public = || ec2.public_address_of(instance).filter(|_| instance.is_alive());
     let profile = instance.iam_instance_profile.as_ref();
     match name {
         "architecture" => own("x86_64"),
@@ -120,6 +127,7 @@ pub(super) fn values(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> 
         "block-device-mapping.status" => devices().map(|device| device.state.wire().to_owned()).collect(),
         "block-device-mapping.volume-id" => devices().map(|device| device.volume_id.clone()).collect(),
         "client-token" => own(&instance.client_token),
+        "dns-name" => public().and_then(|public| ec2.public_dns_name(&instance.vpc_id, public.address)).into_iter().collect(),
         "group-id" | "instance.group-id" => instance.security_groups.clone(),
         "group-name" | "instance.group-name" => ec2.group_names(instance).map(str::to_owned).collect(),
         "hypervisor" => own("xen"),
@@ -132,11 +140,24 @@ pub(super) fn values(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> 
         "instance-state-code" => vec![instance.state.wire().0.to_string()],
         "instance-state-name" => own(instance.state.wire().1),
         "instance-type" => own(&instance.instance_type),
+        "ip-address" => public().map(|public| public.address.to_string()).into_iter().collect(),
         "key-name" => instance.key_name.iter().cloned().collect(),
         "launch-index" => vec![instance.ami_launch_index.to_string()],
         "launch-time" => vec![wire_time(instance.launch_time)],
         "monitoring-state" => own(monitoring(instance)),
-        "network-interface.network-interface-id" => networked(instance.interface_id.clone()),
+        "network-interface.addresses.association.public-ip" => {
+            let all = interfaces();
+            let publics =
+                all.iter().flat_map(|one| one.private_addresses().filter_map(|address| ec2.public_address(one, address)));
+            publics.map(|public| public.address.to_string()).collect()
+        }
+        "network-interface.addresses.private-ip-address" => {
+            interfaces().iter().flat_map(InterfaceView::private_addresses).map(|address| address.to_string()).collect()
+        }
+        "network-interface.attachment.attachment-id" => {
+            interfaces().iter().filter_map(|one| Some(one.attachment?.id.to_owned())).collect()
+        }
+        "network-interface.network-interface-id" => interfaces().iter().map(|one| one.id.to_owned()).collect(),
         "owner-id" => own(&ec2.account),
         "placement-group-name" => instance.placement_group.iter().cloned().collect(),
         "private-dns-name" => networked(instance.private_dns_name(&ec2.region)),
@@ -175,20 +196,14 @@ pub(super) fn put_state(xml: &mut Xml, name: &str, state: InstanceState) {
     });
 }
 
-fn put_groups(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
-    let groups = instance.security_groups.iter().filter_map(|id| ec2.security_groups.get(id));
-    xml.list("groupSet", groups, |xml, group| {
-        xml.put("groupId", &group.id).put("groupName", &group.name);
-    });
-}
-
 fn put_instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
     let alive = instance.is_alive();
     xml.put("instanceId", &instance.id).put("imageId", &instance.image_id);
     put_state(xml, "instanceState", instance.state);
+    let public = ec2.public_address_of(instance).filter(|_| alive);
     let dns_name = if alive { instance.private_dns_name(&ec2.region) } else { String::new() };
     xml.put("privateDnsName", dns_name)
-        .put("dnsName", "")
+        .put("dnsName", public.and_then(|public| ec2.public_dns_name(&instance.vpc_id, public.address)).unwrap_or_default())
         .put("reason", &instance.transition_reason)
         .maybe("keyName", instance.key_name.as_ref())
         .put("amiLaunchIndex", instance.ami_launch_index)
@@ -211,8 +226,9 @@ fn put_instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
         xml.put("subnetId", &instance.subnet_id)
             .put("vpcId", &instance.vpc_id)
             .put("privateIpAddress", instance.private_address)
+            .maybe("ipAddress", public.map(|public| public.address))
             .put("sourceDestCheck", instance.source_dest_check);
-        put_groups(xml, ec2, instance);
+        put_groups(xml, ec2, &instance.security_groups);
     }
     if let Some(reason) = &instance.state_reason {
         xml.element("stateReason", |xml| {
@@ -226,8 +242,10 @@ fn put_instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
         .maybe("spotInstanceRequestId", instance.spot_request_id.as_ref())
         .put("clientToken", &instance.client_token);
     put_tags(xml, &instance.tags);
-    xml.put("hypervisor", "xen").list("networkInterfaceSet", alive.then_some(instance), |xml, instance| {
-        put_interface(xml, ec2, instance);
+    let interfaces = if alive { ec2.interfaces_of(instance) } else { Vec::new() };
+    xml.put("hypervisor", "xen").list("networkInterfaceSet", interfaces, |xml, one| {
+        put_facts(xml, ec2, &one, "in-use", false);
+        xml.element("attachment", |xml| put_attachment(xml, &one));
     });
     put_options(xml, instance);
 }
@@ -287,42 +305,6 @@ fn put_options(xml: &mut Xml, instance: &Instance) {
         .put("usageOperationUpdateTime", wire_time(instance.created))
         .put("bootMode", "uefi-preferred")
         .put("currentInstanceBootMode", "uefi");
-}
-
-/// Writes an instance's primary interface as DescribeInstances does.
-fn put_interface(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
-    put_interface_facts(xml, ec2, instance);
-    xml.element("attachment", |xml| put_attachment(xml, instance));
-}
-
-/// Writes what DescribeInstances and DescribeNetworkInterfaces both tell of an interface.
-pub(super) fn put_interface_facts(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
-    let dns_name = instance.private_dns_name(&ec2.region);
-    xml.put("networkInterfaceId", &instance.interface_id)
-        .put("subnetId", &instance.subnet_id)
-        .put("vpcId", &instance.vpc_id)
-        .put("description", &instance.interface_description)
-        .put("ownerId", &ec2.account)
-        .put("status", "in-use")
-        .put("macAddress", &instance.mac)
-        .put("privateIpAddress", instance.private_address)
-        .put("privateDnsName", &dns_name)
-        .put("sourceDestCheck", instance.source_dest_check)
-        .put("interfaceType", &instance.interface_type)
-        .texts("ipv6AddressesSet", [""; 0])
-        .list("privateIpAddressesSet", [instance], |xml, instance| {
-            xml.put("privateIpAddress", instance.private_address).put("privateDnsName", &dns_name).put("primary", true);
-        });
-    put_groups(xml, ec2, instance);
-}
-
-pub(super) fn put_attachment(xml: &mut Xml, instance: &Instance) {
-    xml.put("attachmentId", &instance.interface_attachment_id)
-        .put("deviceIndex", 0)
-        .put("networkCardIndex", 0)
-        .put("status", "attached")
-        .put("attachTime", wire_time(instance.created))
-        .put("deleteOnTermination", true);
 }
 
 /// How long status checks take before they pass; EC2 takes a minute or more, which would only be waited for.

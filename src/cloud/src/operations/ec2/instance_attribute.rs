@@ -1,14 +1,13 @@
-//! Single attributes of instances, and their network interfaces.
+//! Single attributes of instances.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::deeds::Deed;
-use super::describe_instances::{put_attachment, put_devices, put_interface_facts, values};
-use super::filter::{Filters, Page, put_next_token};
+use super::describe_instances::put_devices;
 use super::launch_options::{default_cpu_options, find_type, shutdown_behavior, user_data};
-use super::turn::{self, Operation, Turn, done, put_tags};
-use super::vpc::zone_id;
+use super::network_interface_change::read_groups;
+use super::turn::{self, Operation, Turn, done};
 use crate::model::ec2::{Instance, InstanceState};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
@@ -36,11 +35,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
     ),
     Operation::read("DescribeInstanceAttribute", describe, &["InstanceId", "Attribute"]),
-    Operation::read(
-        "DescribeNetworkInterfaces",
-        describe_interfaces,
-        &["NetworkInterfaceId", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"],
-    ),
 ];
 
 /// The one change that a call asks for: the attribute's name and its value.
@@ -92,6 +86,15 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     if !instance.is_alive() {
         return Err(ApiError::new("IncorrectInstanceState", format!("The instance '{id}' is terminated.")));
     }
+    // Which of several interfaces is meant has to be said with that interface's own action (ec2.md 6.1).
+    if ["groupSet", "sourceDestCheck"].contains(&name) && turn.ec2.interfaces_of(instance).len() > 1 {
+        return Err(ApiError::new(
+            "InvalidInstanceID",
+            format!(
+                "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead."
+            ),
+        ));
+    }
     let vpc_id = instance.vpc_id.clone();
     match name {
         "groupSet" => return modify_groups(turn, id, &vpc_id, query),
@@ -127,19 +130,7 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 }
 
 fn modify_groups(turn: &mut Turn<'_>, id: &str, vpc_id: &str, query: &Query) -> Result<Xml, ApiError> {
-    let mut groups: Vec<String> = Vec::new();
-    for group_id in query.list("GroupId") {
-        let group = turn::SECURITY_GROUP.find(&turn.ec2.security_groups, group_id)?;
-        if group.vpc_id != vpc_id {
-            return Err(ApiError::new(
-                "InvalidGroup.NotFound",
-                format!("Security group {group_id} and instance {id} belong to different networks."),
-            ));
-        }
-        if !groups.contains(&group.id) {
-            groups.push(group.id.clone());
-        }
-    }
+    let groups = read_groups(turn.ec2, vpc_id, id, &query.list("GroupId"))?;
     turn::INSTANCE.find_mut(&mut turn.ec2.instances, id)?.security_groups = groups;
     turn.deeds.push(Deed::Firewall(vpc_id.to_owned()));
     Ok(done())
@@ -214,81 +205,4 @@ fn attribute_value(instance: &Instance, attribute: &str) -> Result<Option<String
         "sriovNetSupport" => Some("simple".to_owned()),
         _ => return Err(ApiError::invalid_value(format!("Value ({attribute}) for parameter attribute is invalid."))),
     })
-}
-
-fn describe_interfaces(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 23] = [
-        "tag",
-        "addresses.private-ip-address",
-        "addresses.primary",
-        "attachment.attachment-id",
-        "attachment.delete-on-termination",
-        "attachment.device-index",
-        "attachment.instance-id",
-        "attachment.instance-owner-id",
-        "attachment.status",
-        "availability-zone",
-        "availability-zone-id",
-        "description",
-        "group-id",
-        "group-name",
-        "interface-type",
-        "mac-address",
-        "network-interface-id",
-        "owner-id",
-        "private-dns-name",
-        "private-ip-address",
-        "source-dest-check",
-        "status",
-        "subnet-id",
-    ];
-    let filters = Filters::read(query, &[&FILTERS[..], &["vpc-id", "requester-managed", "requester-id"]].concat())?;
-    let page = Page::read_without_ids(query, "NetworkInterfaceId")?;
-    let ids = query.list("NetworkInterfaceId");
-    let ec2 = &*turn.ec2;
-    let mut all: Vec<&Instance> = ec2.living().collect();
-    all.sort_by(|one, other| one.interface_id.cmp(&other.interface_id));
-    for id in &ids {
-        turn::INTERFACE.check(id)?;
-        if !all.iter().any(|instance| instance.interface_id == *id) {
-            return Err(turn::INTERFACE.missing(id));
-        }
-    }
-    let found =
-        all.into_iter().filter(|instance| ids.is_empty() || ids.contains(&instance.interface_id.as_str())).filter(|instance| {
-            filters.admit(&instance.interface_tags, |name| {
-                vec![match name {
-                    "addresses.private-ip-address" | "private-ip-address" => instance.private_address.to_string(),
-                    "addresses.primary" | "attachment.delete-on-termination" => "true".to_owned(),
-                    "attachment.attachment-id" => instance.interface_attachment_id.clone(),
-                    "attachment.device-index" => "0".to_owned(),
-                    "attachment.instance-id" => instance.id.clone(),
-                    "attachment.instance-owner-id" => ec2.account.clone(),
-                    "attachment.status" => "attached".to_owned(),
-                    "description" => instance.interface_description.clone(),
-                    "interface-type" => instance.interface_type.clone(),
-                    "mac-address" => instance.mac.clone(),
-                    "network-interface-id" => instance.interface_id.clone(),
-                    "requester-managed" => "false".to_owned(),
-                    "source-dest-check" => instance.source_dest_check.to_string(),
-                    "status" => "in-use".to_owned(),
-                    _ => return values(ec2, instance, name),
-                }]
-            })
-        });
-    let (found, token) = page.cut(found, |instance| instance.interface_id.clone());
-    let mut xml = Xml::new();
-    xml.list("networkInterfaceSet", found, |xml, instance| {
-        put_interface_facts(xml, ec2, instance);
-        xml.put("availabilityZone", &instance.zone)
-            .put("availabilityZoneId", zone_id(&instance.zone))
-            .put("requesterManaged", false)
-            .element("attachment", |xml| {
-                put_attachment(xml, instance);
-                xml.put("instanceId", &instance.id).put("instanceOwnerId", &ec2.account);
-            });
-        put_tags(xml, &instance.interface_tags);
-    });
-    put_next_token(&mut xml, token);
-    Ok(xml)
 }

@@ -70,7 +70,7 @@ fn start(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             _ => return Err(incorrect_state(instance, "started")),
         }
     }
-    Ok(change(turn, &ids, |instance, now| {
+    let xml = change(turn, &ids, |instance, now| {
         if instance.state != InstanceState::Stopped {
             return false;
         }
@@ -83,8 +83,14 @@ fn start(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         for device in instance.devices.iter_mut().filter(|device| device.state == DeviceState::Attached) {
             device.state = DeviceState::Attaching;
         }
+        // The public address went with the stop; another one comes (ec2.md 6.4).
+        instance.first.public_address = None;
         true
-    }))
+    });
+    for id in ids {
+        turn.ec2.give_public_address(id);
+    }
+    Ok(xml)
 }
 
 /// `User initiated (2026-01-02 03:04:05 GMT)`.

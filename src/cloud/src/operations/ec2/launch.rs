@@ -14,7 +14,8 @@ use super::{launch_devices, launch_network, launch_options, unkind};
 use crate::config::Config;
 use crate::faults::{Facts, Market};
 use crate::model::ec2::{
-    DeviceState, Image, ImageDevice, Instance, InstanceDevice, InstanceState, Tags, Volume, VolumeState, new_id,
+    DeviceState, FirstInterface, Image, ImageDevice, Instance, InstanceDevice, InstanceState, Tags, Volume, VolumeState, mac_of,
+    new_id,
 };
 use crate::node::NodeShare;
 use crate::wire::error::ApiError;
@@ -64,12 +65,21 @@ fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let most = unkind::granted(turn, &facts, options.kind, least, most)?;
     let addresses = launch_network::allocate(turn.ec2, &place, least, most)?;
     let launch = Launch { image, options, place, devices, template, token: query.text("ClientToken").unwrap_or_default() };
+    let mut publics = match launch.place.public_address {
+        true => turn.ec2.take_public_addresses(addresses.len()),
+        false => Vec::new(),
+    }
+    .into_iter();
+    if let Some(existing) = &launch.place.existing {
+        // From now on it lives in its instance.
+        turn.ec2.interfaces.remove(&existing.id);
+    }
     let reservation = new_id("r");
     turn.remember(&scope, query, &reservation);
     // The firewall is marked first, so that all nodes of the launch find one change to carry out.
     turn.deeds.push(Deed::Firewall(launch.place.subnet.vpc_id.clone()));
     for (index, address) in (0..).zip(addresses) {
-        launch.add_instance(turn, &reservation, index, address);
+        launch.add_instance(turn, &reservation, index, (address, publics.next()));
     }
     Ok(answer(turn, &reservation))
 }
@@ -140,8 +150,16 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    fn add_instance(&self, turn: &mut Turn<'_>, reservation: &str, index: u32, address: Ipv4Addr) {
+    /// Adds one instance with its private and its public address.
+    fn add_instance(
+        &self,
+        turn: &mut Turn<'_>,
+        reservation: &str,
+        index: u32,
+        (address, public_address): (Ipv4Addr, Option<Ipv4Addr>),
+    ) {
         let (options, place) = (&self.options, &self.place);
+        let existing = place.existing.as_ref();
         let id = new_id("i");
         let tags = self.instance_tags();
         let shares = shares(turn, &tags);
@@ -168,14 +186,20 @@ impl Launch<'_> {
             private_address: address,
             mac: mac_of(address),
             wants_public_address: place.public_address,
-            interface_id: new_id("eni"),
+            interface_id: existing.map_or_else(|| new_id("eni"), |one| one.id.clone()),
             interface_attachment_id: new_id("eni-attach"),
             interface_description: place.description.clone(),
             interface_type: place.interface_type.to_owned(),
-            interface_tags: options.tags.interface.clone(),
+            interface_tags: existing.map_or_else(|| options.tags.interface.clone(), |one| one.tags.clone()),
+            first: FirstInterface {
+                secondary_addresses: existing.map(|one| one.secondary_addresses.clone()).unwrap_or_default(),
+                kept: place.kept,
+                public_address,
+            },
             security_groups: place.security_groups.clone(),
-            source_dest_check: true,
-            key_name: None,
+            source_dest_check: existing.is_none_or(|one| one.source_dest_check),
+            key_name: options.key.as_ref().map(|(name, _)| name.clone()),
+            public_key: options.key.as_ref().map(|(_, public_key)| public_key.clone()),
             user_data: options.user_data.clone(),
             iam_instance_profile: associate(options.iam_instance_profile.as_ref()),
             metadata_options: options.metadata_options.clone(),
@@ -240,12 +264,6 @@ impl Launch<'_> {
         turn.ec2.volumes.insert(volume.id.clone(), volume);
         attached
     }
-}
-
-/// A locally administered address, as unlike another in the VPC as the IPv4 address is.
-fn mac_of(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    format!("02:ec:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// The shared folder of a node whose tags ask for one, where the kernel cannot mount it by itself.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use super::network_interface::{find, in_use};
 use super::permission::group_by_name;
 use super::security_group::default_vpc;
 use super::turn;
 use crate::model::ec2::instance_types::InstanceType;
-use crate::model::ec2::{Ec2, Subnet, is_reserved, usable_addresses};
+use crate::model::ec2::{Ec2, Interface, Subnet, is_reserved, usable_addresses};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 
@@ -20,6 +21,10 @@ pub(super) struct Place {
     pub description: String,
     /// The one address that was asked for.
     pub fixed: Option<Ipv4Addr>,
+    /// The interface that was made before, if the launch names one.
+    pub existing: Option<Interface>,
+    /// Whether the interface outlives the instance.
+    pub kept: bool,
 }
 
 /// Reads where a launch goes: from its one network interface, or from the call's own fields.
@@ -47,6 +52,9 @@ pub(super) fn read(ec2: &Ec2, kind: &InstanceType, query: &Query) -> Result<Plac
     let source = interface.unwrap_or(query);
     if let Some(interface) = interface {
         check_interface(interface)?;
+        if let Some(id) = interface.text("NetworkInterfaceId").filter(|id| !id.is_empty()) {
+            return read_existing(ec2, kind, interface, id);
+        }
     }
     let subnet = subnet(ec2, source.text("SubnetId"), query.text("Placement.AvailabilityZone"))?;
     let security_groups = security_groups(ec2, subnet, source)?;
@@ -66,6 +74,55 @@ pub(super) fn read(ec2: &Ec2, kind: &InstanceType, query: &Query) -> Result<Plac
         interface_type,
         description: interface.and_then(|one| one.text("Description")).unwrap_or_default().to_owned(),
         fixed: fixed_address(ec2, subnet, source.text("PrivateIpAddress"))?,
+        existing: None,
+        // What a launch makes goes with the instance by default (ec2.md 5.5).
+        kept: deleted_on_termination(interface)?.is_some_and(|deleted| !deleted),
+    })
+}
+
+fn deleted_on_termination(interface: Option<&Query>) -> Result<Option<bool>, ApiError> {
+    Ok(interface.map(|interface| interface.boolean("DeleteOnTermination")).transpose()?.flatten())
+}
+
+/// The place of a launch that takes an interface which is there already.
+fn read_existing(ec2: &Ec2, kind: &InstanceType, interface: &Query, id: &str) -> Result<Place, ApiError> {
+    for name in ["SubnetId", "SecurityGroupId", "PrivateIpAddress", "Description", "InterfaceType", "AssociatePublicIpAddress"] {
+        if interface.structure(name).is_some() {
+            return Err(ApiError::invalid_combination(format!(
+                "The parameter {name} may not be specified together with the network interface ID"
+            )));
+        }
+    }
+    let one = find(ec2, id)?;
+    let record = ec2.interfaces.get(id).filter(|_| one.status() == "available").ok_or_else(|| in_use(id))?;
+    let interface_type = match record.kind.as_str() {
+        "efa" if kind.efa_interfaces > 0 => "efa",
+        "efa" => {
+            return Err(ApiError::invalid_combination(format!("EFA interfaces are not supported on {}.", kind.name)));
+        }
+        _ => "interface",
+    };
+    let count = one.private_addresses().count();
+    if count > usize::try_from(kind.addresses_per_interface).unwrap_or(usize::MAX) {
+        return Err(ApiError::new(
+            "PrivateIpAddressLimitExceeded",
+            format!(
+                "Number of private addresses ({count}) exceeds the limit of {} for {}.",
+                kind.addresses_per_interface, kind.name
+            ),
+        ));
+    }
+    Ok(Place {
+        subnet: turn::SUBNET.find(&ec2.subnets, &record.subnet_id)?.clone(),
+        security_groups: record.security_groups.clone(),
+        // One that was made before gets no public address by itself.
+        public_address: false,
+        interface_type,
+        description: record.description.clone(),
+        fixed: Some(record.private_address),
+        existing: Some(record.clone()),
+        // What was made by itself stays by default (ec2.md 5.5).
+        kept: !interface.boolean("DeleteOnTermination")?.unwrap_or(false),
     })
 }
 
@@ -74,9 +131,6 @@ fn check_interface(interface: &Query) -> Result<(), ApiError> {
         if interface.integer(name)?.is_some_and(|index| index != 0) {
             return Err(ApiError::unsupported_parameter(&format!("NetworkInterface.{name}")));
         }
-    }
-    if interface.boolean("DeleteOnTermination")? == Some(false) {
-        return Err(ApiError::unsupported_parameter("NetworkInterface.DeleteOnTermination"));
     }
     Ok(())
 }
@@ -111,7 +165,7 @@ fn subnet<'a>(ec2: &'a Ec2, id: Option<&str>, zone: Option<&str>) -> Result<&'a 
 }
 
 /// Ids of the groups a launch names; the VPC's default group when it names none.
-fn security_groups(ec2: &Ec2, subnet: &Subnet, source: &Query) -> Result<Vec<String>, ApiError> {
+pub(super) fn security_groups(ec2: &Ec2, subnet: &Subnet, source: &Query) -> Result<Vec<String>, ApiError> {
     let mut ids: Vec<String> = Vec::new();
     for id in source.list("SecurityGroupId") {
         let group = turn::SECURITY_GROUP.find(&ec2.security_groups, id)?;
@@ -144,7 +198,8 @@ fn security_groups(ec2: &Ec2, subnet: &Subnet, source: &Query) -> Result<Vec<Str
     Ok(ids)
 }
 
-fn fixed_address(ec2: &Ec2, subnet: &Subnet, text: Option<&str>) -> Result<Option<Ipv4Addr>, ApiError> {
+/// Reads an address of the subnet that is free.
+pub(super) fn fixed_address(ec2: &Ec2, subnet: &Subnet, text: Option<&str>) -> Result<Option<Ipv4Addr>, ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let address: Ipv4Addr =
         text.parse().map_err(|_| ApiError::invalid_value(format!("Invalid value '{text}' for PrivateIpAddress.")))?;
@@ -155,7 +210,7 @@ fn fixed_address(ec2: &Ec2, subnet: &Subnet, text: Option<&str>) -> Result<Optio
     if is_reserved(subnet.cidr, address) {
         return Err(ApiError::invalid_value(format!("Address {address} is in subnet's reserved address range")));
     }
-    if ec2.instance_at(&subnet.vpc_id, address).is_some() {
+    if ec2.interface_at(&subnet.vpc_id, address).is_some() {
         return Err(ApiError::new("InvalidIPAddress.InUse", format!("Address {address} is in use.")));
     }
     Ok(Some(address))
@@ -169,9 +224,19 @@ pub(super) fn allocate(ec2: &Ec2, place: &Place, least: usize, most: usize) -> R
         }
         return Ok(vec![address]);
     }
-    let subnet = &place.subnet;
-    let used: BTreeSet<Ipv4Addr> =
-        ec2.living().filter(|instance| instance.subnet_id == subnet.id).map(|instance| instance.private_address).collect();
+    free_addresses(ec2, &place.subnet, &[], least, most)
+}
+
+/// Up to `most` free addresses of a subnet beside those `named` already; fewer than `least` are a refusal.
+pub(super) fn free_addresses(
+    ec2: &Ec2,
+    subnet: &Subnet,
+    named: &[Ipv4Addr],
+    least: usize,
+    most: usize,
+) -> Result<Vec<Ipv4Addr>, ApiError> {
+    let mut used = ec2.addresses_in(&subnet.id);
+    used.extend(named);
     // EC2 picks at random. The lowest addresses are given last here: they are those that people fix.
     const OFTEN_FIXED: usize = 12;
     let free = |address: &Ipv4Addr| !used.contains(address);

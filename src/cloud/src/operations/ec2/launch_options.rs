@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::key_pair::launch_key;
 use super::turn::{self, Turn, tag_specifications};
 use crate::model::ec2::instance_types::{self, InstanceType};
 use crate::model::ec2::{
@@ -29,6 +30,8 @@ pub(super) struct Options {
     pub disable_api_termination: bool,
     pub disable_api_stop: bool,
     pub tags: LaunchTags,
+    /// Name and public key of its key pair.
+    pub key: Option<(String, String)>,
 }
 
 /// Tags for what a launch makes.
@@ -63,10 +66,7 @@ pub(super) fn find_type(name: &str) -> Result<&'static InstanceType, ApiError> {
 pub(super) fn read(turn: &Turn<'_>, query: &Query) -> Result<Options, ApiError> {
     refuse_what_is_not_built(query)?;
     let kind = find_type(query.required("InstanceType")?)?;
-    if let Some(key_name) = query.text("KeyName") {
-        // This cloud keeps no key pairs, so none exists.
-        return Err(ApiError::new("InvalidKeyPair.NotFound", format!("The key pair '{key_name}' does not exist")));
-    }
+    let key = launch_key(turn.ec2, query)?;
     let spot = match query.text("InstanceMarketOptions.MarketType") {
         None | Some("on-demand") => false,
         Some("spot") => true,
@@ -78,6 +78,7 @@ pub(super) fn read(turn: &Turn<'_>, query: &Query) -> Result<Options, ApiError> 
     let mut tags = tag_specifications(query, &["instance", "volume", "network-interface", "spot-instances-request"])?;
     Ok(Options {
         kind,
+        key,
         user_data: user_data(query.text("UserData"))?,
         cpu_options: cpu_options(kind, query)?,
         metadata_options: metadata_options(query)?,

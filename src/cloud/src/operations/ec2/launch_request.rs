@@ -8,7 +8,7 @@ use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 
 /// What a launch template and RunInstances both accept, without list numbers.
-pub(super) const SHARED: [&str; 38] = [
+pub(super) const SHARED: [&str; 39] = [
     "ImageId",
     "InstanceType",
     "KeyName",
@@ -21,6 +21,7 @@ pub(super) const SHARED: [&str; 38] = [
     "NetworkInterface.DeviceIndex",
     "NetworkInterface.SecurityGroupId",
     "NetworkInterface.PrivateIpAddress",
+    "NetworkInterface.NetworkInterfaceId",
     "NetworkInterface.SubnetId",
     "NetworkInterface.InterfaceType",
     "NetworkInterface.NetworkCardIndex",

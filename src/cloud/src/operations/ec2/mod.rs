@@ -1,8 +1,9 @@
 //! EC2's actions: the call comes in as a parameter tree, the answer goes out as XML.
 //!
 //! An action changes the model in one step under the cloud's lock and leaves deeds (`deeds`), which bring the machine
-//! after it. Only `GetConsoleOutput` has to ask the machine for its answer.
+//! after it. Only `GetConsoleOutput` and `CreateKeyPair` have to ask the machine for their answers.
 
+mod address;
 mod catalog;
 mod console;
 mod deeds;
@@ -12,17 +13,23 @@ mod gateway;
 mod image;
 mod instance_attribute;
 mod instances;
+mod key_pair;
 mod launch;
 mod launch_devices;
 mod launch_network;
 mod launch_options;
 mod launch_request;
 mod launch_template;
+mod network_interface;
+mod network_interface_change;
 mod permission;
 mod placement_group;
 mod replicas;
 mod resume;
+mod route;
+mod route_table;
 mod security_group;
+mod security_group_rule;
 mod snapshot;
 mod tags;
 mod turn;
@@ -55,16 +62,23 @@ pub(crate) use unkind::{facts, facts_of, interruption};
 
 /// Every action but those that ask the machine.
 const OPERATIONS: &[&[Operation]] = &[
+    address::OPERATIONS,
     catalog::OPERATIONS,
     describe_instances::OPERATIONS,
     gateway::OPERATIONS,
     image::OPERATIONS,
     instance_attribute::OPERATIONS,
     instances::OPERATIONS,
+    key_pair::OPERATIONS,
     launch::OPERATIONS,
     launch_template::OPERATIONS,
+    network_interface::OPERATIONS,
+    network_interface_change::OPERATIONS,
     placement_group::OPERATIONS,
+    route::OPERATIONS,
+    route_table::OPERATIONS,
     security_group::OPERATIONS,
+    security_group_rule::OPERATIONS,
     snapshot::OPERATIONS,
     tags::OPERATIONS,
     volume::OPERATIONS,
@@ -74,10 +88,16 @@ const OPERATIONS: &[&[Operation]] = &[
 /// What every call may carry beside its own parameters.
 const COMMON: [&str; 3] = ["Action", "Version", "DryRun"];
 
+/// The actions that have no `DryRun` (ec2.md 2.6, and the service model).
+const WITHOUT_DRY_RUN: [&str; 4] =
+    ["ModifyVpcAttribute", "ModifySubnetAttribute", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"];
+
 /// Carries out one action and answers with its XML document.
 pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<String, ApiError> {
-    if action == "GetConsoleOutput" {
-        return console::get_output(cloud, query).await;
+    match action {
+        "GetConsoleOutput" => return console::get_output(cloud, query).await,
+        "CreateKeyPair" => return key_pair::create(cloud, query).await,
+        _ => {}
     }
     let operation = OPERATIONS
         .iter()
@@ -86,6 +106,9 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
         .find(|operation| operation.name == action)
         .ok_or_else(|| ApiError::invalid_action(action))?;
     query.only(&[operation.parameters, &COMMON].concat())?;
+    if WITHOUT_DRY_RUN.contains(&action) && query.text("DryRun").is_some() {
+        return Err(ApiError::unknown_parameter("DryRun"));
+    }
     let dry_run = query.boolean("DryRun")?.unwrap_or(false);
     let (body, deeds) = {
         let mut state = cloud.state();
@@ -134,7 +157,9 @@ fn prepare(cloud: &Cloud, ec2: &mut Ec2) -> bool {
     let oldest = Timestamp::now().saturating_sub(REMEMBERED_MINUTES.minutes()).unwrap_or(Timestamp::MIN);
     let before = ec2.instances.len();
     ec2.instances.retain(|_, instance| instance.terminated_at.is_none_or(|at| at > oldest));
-    fresh || ec2.instances.len() != before
+    ec2.add_default_acls();
+    let passed = ec2.pass_time(Timestamp::now());
+    fresh || passed || ec2.instances.len() != before
 }
 
 /// Takes notice of what the driver says unasked.

@@ -4,12 +4,12 @@ use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
 use super::permission::{self, group_by_name};
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for};
-use crate::model::ec2::{Ec2, RuleTarget, SecurityGroup, SecurityGroupRule, network_text};
+use crate::model::ec2::{Ec2, RuleTarget, SecurityGroup, SecurityGroupRule};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
-/// What names rules in Authorize and Revoke calls; IPv6 and prefix lists are refused by name where they are read.
+/// What names rules in Authorize and Revoke calls.
 const RULES: [&str; 10] = [
     "GroupId",
     "GroupName",
@@ -26,7 +26,6 @@ const RULES: [&str; 10] = [
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("CreateSecurityGroup", create, &["GroupName", "GroupDescription", "VpcId", "TagSpecification"]),
     Operation::read("DescribeSecurityGroups", describe, &["GroupId", "GroupName", "Filter", "MaxResults", "NextToken"]),
-    Operation::read("DescribeSecurityGroupRules", describe_rules, &["SecurityGroupRuleId", "Filter", "MaxResults", "NextToken"]),
     Operation::write("AuthorizeSecurityGroupIngress", |turn, query| authorize(turn, query, false), &RULES),
     Operation::write("AuthorizeSecurityGroupEgress", |turn, query| authorize(turn, query, true), &RULES),
     Operation::write("RevokeSecurityGroupIngress", |turn, query| revoke(turn, query, false), &RULES),
@@ -85,7 +84,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 }
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 18] = [
+    const FILTERS: [&str; 22] = [
         "tag",
         "group-id",
         "group-name",
@@ -93,12 +92,16 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "description",
         "owner-id",
         "ip-permission.cidr",
+        "ip-permission.ipv6-cidr",
+        "ip-permission.prefix-list-id",
         "ip-permission.from-port",
         "ip-permission.to-port",
         "ip-permission.protocol",
         "ip-permission.group-id",
         "ip-permission.group-name",
         "egress.ip-permission.cidr",
+        "egress.ip-permission.ipv6-cidr",
+        "egress.ip-permission.prefix-list-id",
         "egress.ip-permission.from-port",
         "egress.ip-permission.to-port",
         "egress.ip-permission.protocol",
@@ -149,60 +152,40 @@ fn group_values(ec2: &Ec2, group: &SecurityGroup, name: &str) -> Vec<String> {
         "vpc-id" => vec![group.vpc_id.clone()],
         "description" => vec![group.description.clone()],
         "owner-id" => vec![ec2.account.clone()],
-        "ip-permission.cidr" => of_rules(|_, rule| match rule.target {
-            RuleTarget::Cidr(network) => Some(network_text(network)),
-            RuleTarget::Group(_) => None,
+        "ip-permission.cidr" => of_rules(|_, rule| match &rule.target {
+            target @ RuleTarget::Cidr(_) => Some(target.to_string()),
+            _ => None,
+        }),
+        "ip-permission.ipv6-cidr" => of_rules(|_, rule| match &rule.target {
+            target @ RuleTarget::Cidr6(_) => Some(target.to_string()),
+            _ => None,
+        }),
+        "ip-permission.prefix-list-id" => of_rules(|_, rule| match &rule.target {
+            target @ RuleTarget::PrefixList(_) => Some(target.to_string()),
+            _ => None,
         }),
         "ip-permission.from-port" => of_rules(|_, rule| rule.ports.map(|(from, _)| from.to_string())),
         "ip-permission.to-port" => of_rules(|_, rule| rule.ports.map(|(_, to)| to.to_string())),
         "ip-permission.protocol" => of_rules(|_, rule| Some(rule.protocol.to_string())),
-        "ip-permission.group-id" => of_rules(|_, rule| target_group(rule)),
-        _ => of_rules(|ec2, rule| Some(ec2.security_groups.get(&target_group(rule)?)?.name.clone())),
+        "ip-permission.group-id" => of_rules(|_, rule| rule.target.group().map(str::to_owned)),
+        _ => of_rules(|ec2, rule| Some(ec2.security_groups.get(rule.target.group()?)?.name.clone())),
     }
-}
-
-fn target_group(rule: &SecurityGroupRule) -> Option<String> {
-    match &rule.target {
-        RuleTarget::Group(id) => Some(id.clone()),
-        RuleTarget::Cidr(_) => None,
-    }
-}
-
-fn describe_rules(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["tag", "group-id", "security-group-rule-id"])?;
-    let page = Page::read(query)?;
-    let ids = query.list("SecurityGroupRuleId");
-    let ec2 = &*turn.ec2;
-    let mut all: Vec<(&SecurityGroup, &SecurityGroupRule)> =
-        ec2.security_groups.values().flat_map(|group| group.rules.iter().map(move |rule| (group, rule))).collect();
-    all.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
-    for id in &ids {
-        turn::RULE.check(id)?;
-        if !all.iter().any(|(_, rule)| rule.id == *id) {
-            return Err(turn::RULE.missing(id));
-        }
-    }
-    let found = all.into_iter().filter(|(group, rule)| {
-        (ids.is_empty() || ids.contains(&rule.id.as_str()))
-            && filters.admit(&rule.tags, |name| match name {
-                "group-id" => vec![group.id.clone()],
-                _ => vec![rule.id.clone()],
-            })
-    });
-    let (found, token) = page.cut(found, |(_, rule)| rule.id.clone());
-    let mut xml = Xml::new();
-    xml.list("securityGroupRuleSet", found, |xml, (group, rule)| permission::put_rule(xml, ec2, group, rule));
-    put_next_token(&mut xml, token);
-    Ok(xml)
 }
 
 /// The group a call names, by id or, in the default VPC, by name.
-fn named_group<'a>(ec2: &'a Ec2, query: &Query) -> Result<&'a SecurityGroup, ApiError> {
+pub(super) fn named_group<'a>(ec2: &'a Ec2, query: &Query) -> Result<&'a SecurityGroup, ApiError> {
     match (query.text("GroupId"), query.text("GroupName")) {
         (Some(id), _) => turn::SECURITY_GROUP.find(&ec2.security_groups, id),
         (None, Some(name)) => group_by_name(ec2, default_vpc(ec2)?, name),
         (None, None) => Err(ApiError::missing_parameter("groupId")),
     }
+}
+
+pub(super) fn duplicate(rule: &SecurityGroupRule) -> ApiError {
+    ApiError::new(
+        "InvalidPermission.Duplicate",
+        format!("the specified rule \"peer: {}, {}, ALLOW\" already exists", rule.target, rule.protocol),
+    )
 }
 
 fn authorize(turn: &mut Turn<'_>, query: &Query, egress: bool) -> Result<Xml, ApiError> {
@@ -212,14 +195,7 @@ fn authorize(turn: &mut Turn<'_>, query: &Query, egress: bool) -> Result<Xml, Ap
     for rule in &mut rules {
         rule.tags.clone_from(&tags);
         if group.rules.iter().any(|other| other.same_flow(rule)) {
-            let peer = match &rule.target {
-                RuleTarget::Cidr(network) => network_text(*network),
-                RuleTarget::Group(id) => id.clone(),
-            };
-            return Err(ApiError::new(
-                "InvalidPermission.Duplicate",
-                format!("the specified rule \"peer: {peer}, {}, ALLOW\" already exists", rule.protocol),
-            ));
+            return Err(duplicate(rule));
         }
     }
     // EC2's default quota, in each direction.
@@ -282,7 +258,7 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
         ));
     }
-    let used = turn.ec2.living().any(|instance| instance.security_groups.contains(&id));
+    let used = turn.ec2.all_interfaces().any(|one| one.security_groups.contains(&id));
     let referenced = turn
         .ec2
         .security_groups

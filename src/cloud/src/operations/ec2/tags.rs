@@ -2,7 +2,7 @@
 
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
-use super::turn::{self, Operation, Turn, check_tag_count, done, read_tags};
+use super::turn::{self, Operation, Turn, check_tag_count, done, is_reserved, read_tags};
 use crate::model::ec2::Tags;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
@@ -44,6 +44,11 @@ fn unknown(id: &str) -> ApiError {
         Some("lt") => turn::TEMPLATE,
         Some("i") => turn::INSTANCE,
         Some("eni") => turn::INTERFACE,
+        Some("acl") => turn::NETWORK_ACL,
+        Some("nat") => turn::NAT_GATEWAY,
+        Some("vpce") => turn::ENDPOINT,
+        Some("eipalloc") => turn::ADDRESS,
+        Some("key") => turn::KEY_PAIR,
         Some("vol") => turn::VOLUME,
         Some("snap") => turn::SNAPSHOT,
         Some("ami") => turn::IMAGE,
@@ -81,7 +86,7 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         .into_iter()
         .map(|tag| Ok((tag.required("Key")?, tag.text("Value"))))
         .collect::<Result<_, ApiError>>()?;
-    if wanted.iter().any(|(key, _)| key.starts_with("aws:")) {
+    if wanted.iter().any(|(key, _)| is_reserved(key)) {
         return Err(ApiError::invalid_value("Tag keys starting with 'aws:' are reserved for internal use"));
     }
     for id in ids {
@@ -90,7 +95,7 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         let goes = |key: &str, value: &str| {
             wanted.is_empty() || wanted.iter().any(|(name, given)| *name == key && given.is_none_or(|given| given == value))
         };
-        tags.retain(|key, value| key.starts_with("aws:") || !goes(key, value));
+        tags.retain(|key, value| is_reserved(key) || !goes(key, value));
     }
     turn.deeds.push(Deed::Sweep);
     Ok(done())

@@ -122,6 +122,11 @@ kinds! {
     TEMPLATE = "lt", "launch template ID", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.Malformed";
     INSTANCE = "i", "instance ID", "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed";
     INTERFACE = "eni", "networkInterface ID", "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterfaceId.Malformed";
+    ADDRESS = "eipalloc", "allocation ID", "InvalidAllocationID.NotFound", "InvalidAllocationID.Malformed";
+    NAT_GATEWAY = "nat", "NAT gateway", "NatGatewayNotFound", "NatGatewayMalformed";
+    ENDPOINT = "vpce", "Vpc Endpoint Id", "InvalidVpcEndpointId.NotFound", "InvalidVpcEndpointId.Malformed";
+    NETWORK_ACL = "acl", "networkAcl ID", "InvalidNetworkAclID.NotFound", "InvalidNetworkAclId.Malformed";
+    KEY_PAIR = "key", "key pair ID", "InvalidKeyPair.NotFound", "InvalidKeyPairId.Malformed";
     VOLUME = "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
     SNAPSHOT = "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
     IMAGE = "ami", "image id", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed";
@@ -189,7 +194,7 @@ pub(super) fn read_tags(query: &Query) -> Result<Tags, ApiError> {
     for tag in query.structures("Tag") {
         let key = tag.required("Key")?;
         let value = tag.text("Value").unwrap_or_default();
-        if key.starts_with("aws:") {
+        if is_reserved(key) {
             return Err(ApiError::invalid_value("Tag keys starting with 'aws:' are reserved for internal use"));
         }
         if key.chars().count() > 128 || value.chars().count() > 256 {
@@ -203,6 +208,11 @@ pub(super) fn read_tags(query: &Query) -> Result<Tags, ApiError> {
     }
     check_tag_count(&tags)?;
     Ok(tags)
+}
+
+/// Whether a tag key is AWS's own; the prefix counts in any case of its letters.
+pub(super) fn is_reserved(key: &str) -> bool {
+    key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"))
 }
 
 /// Refuses more tags than a resource may have.

@@ -53,7 +53,7 @@ fn create_vpc(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     Ok(xml)
 }
 
-fn put_vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc, state: &str) {
+pub(super) fn put_vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc, state: &str) {
     xml.put("vpcId", &vpc.id)
         .put("ownerId", &ec2.account)
         .put("state", state)
@@ -73,7 +73,7 @@ fn put_vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc, state: &str) {
 }
 
 /// The one set of DHCP options, which every VPC has.
-const DHCP_OPTIONS: &str = "dopt-0a0a0a0a0a0a0a0a0";
+pub(super) const DHCP_OPTIONS: &str = "dopt-0a0a0a0a0a0a0a0a0";
 
 fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     const FILTERS: [&str; 10] = [
@@ -151,12 +151,15 @@ fn delete_vpc(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         || ec2.internet_gateways.values().any(|gateway| gateway.vpc_id.as_deref() == Some(id))
         || ec2.route_tables.values().any(|table| table.vpc_id == id && table.main_association_id.is_none())
         || ec2.security_groups.values().any(|group| group.vpc_id == id && group.name != "default")
-        || ec2.living().any(|instance| instance.vpc_id == id);
+        || ec2.network_acls.values().any(|acl| acl.vpc_id == id && !acl.is_default)
+        || ec2.vpc_endpoints.values().any(|endpoint| endpoint.vpc_id == id && endpoint.deleted.is_none())
+        || ec2.all_interfaces().any(|one| one.vpc_id == id);
     if in_use {
         return Err(ApiError::dependency(format!("The vpc '{id}' has dependencies and cannot be deleted.")));
     }
     ec2.route_tables.retain(|_, table| table.vpc_id != id);
     ec2.security_groups.retain(|_, group| group.vpc_id != id);
+    ec2.network_acls.retain(|_, acl| acl.vpc_id != id);
     ec2.vpcs.remove(id);
     if has_network {
         turn.deeds.push(Deed::RemoveNetwork(id.to_owned()));
@@ -208,6 +211,7 @@ fn create_subnet(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         default_for_zone: false,
         map_public_address: false,
         network_acl_association_id: new_id("aclassoc"),
+        network_acl_id: None,
         tags: tags_for(query, "subnet")?,
     };
     let mut xml = Xml::new();
@@ -228,11 +232,11 @@ pub(super) fn requested_zone(ec2: &Ec2, query: &Query) -> Result<String, ApiErro
 }
 
 /// How many instances fit.
-fn subnet_size(cidr: Network) -> usize {
+pub(super) fn subnet_size(cidr: Network) -> usize {
     usable_addresses(cidr).size_hint().0
 }
 
-fn put_subnet(xml: &mut Xml, ec2: &Ec2, subnet: &Subnet, free: usize) {
+pub(super) fn put_subnet(xml: &mut Xml, ec2: &Ec2, subnet: &Subnet, free: usize) {
     xml.put("subnetId", &subnet.id)
         .put("subnetArn", format!("arn:aws:ec2:{}:{}:subnet/{}", ec2.region, ec2.account, subnet.id))
         .put("state", "available")
@@ -282,8 +286,7 @@ fn describe_subnets(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError>
     let ids = query.list("SubnetId");
     let ec2 = &*turn.ec2;
     turn::SUBNET.asked(&ec2.subnets, &ids)?;
-    let free =
-        |subnet: &Subnet| subnet_size(subnet.cidr) - ec2.living().filter(|instance| instance.subnet_id == subnet.id).count();
+    let free = |subnet: &Subnet| subnet_size(subnet.cidr).saturating_sub(ec2.addresses_in(&subnet.id).len());
     let found = ec2.subnets.values().filter(|subnet| ids.is_empty() || ids.contains(&subnet.id.as_str())).filter(|subnet| {
         filters.admit(&subnet.tags, |name| {
             vec![match name {
@@ -318,7 +321,7 @@ fn modify_subnet_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, Ap
 fn delete_subnet(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let id = query.required("SubnetId")?;
     let vpc_id = turn::SUBNET.find(&turn.ec2.subnets, id)?.vpc_id.clone();
-    if turn.ec2.living().any(|instance| instance.subnet_id == id) {
+    if turn.ec2.all_interfaces().any(|one| one.subnet_id == id) {
         return Err(ApiError::dependency(format!("The subnet '{id}' has dependencies and cannot be deleted.")));
     }
     for table in turn.ec2.route_tables.values_mut() {

@@ -190,6 +190,7 @@ async fn terminate(cloud: &Arc<Cloud>, id: &str) {
     {
         let mut state = cloud.state();
         let ec2 = &mut state.ec2;
+        ec2.release_interfaces(id);
         let Some(instance) = ec2.instances.get_mut(id) else { return };
         instance.state = InstanceState::Terminated;
         instance.terminated_at = Some(jiff::Timestamp::now());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Deed, report};
 use crate::cloud::Cloud;
 use crate::imds;
-use crate::model::ec2::{Ec2, Instance, RuleTarget, Vpc};
+use crate::model::ec2::{Ec2, Instance, PREFIX_LISTS, RuleTarget, Vpc};
 use crate::node::{DriverError, FlowRule, NodeFirewall, Peer, SubnetNetwork, VpcNetwork};
 
 /// Notes that a VPC's network or firewall is older than the model.
@@ -96,7 +96,7 @@ fn reaches_the_world(ec2: &Ec2, vpc: &Vpc) -> bool {
         .filter(|table| table.vpc_id == vpc.id)
         .filter(|table| table.main_association_id.is_some() || !table.associations.is_empty())
         .flat_map(|table| &table.routes)
-        .any(|route| attached(&route.gateway_id))
+        .any(|route| attached(&route.target))
 }
 
 /// What each node of the VPC may receive and send.
@@ -112,13 +112,18 @@ fn firewall(ec2: &Ec2, vpc_id: &str) -> Vec<NodeFirewall> {
         let groups = instance.security_groups.iter().filter_map(|id| ec2.security_groups.get(id));
         let rules = groups.flat_map(|group| &group.rules).filter(|rule| rule.egress == egress);
         rules
-            .map(|rule| FlowRule {
-                protocol: rule.protocol.0,
-                ports: rule.ports,
-                peer: match &rule.target {
-                    RuleTarget::Cidr(network) => Peer::Cidr(*network),
-                    RuleTarget::Group(id) => Peer::Addresses(members.get(id.as_str()).cloned().unwrap_or_default()),
-                },
+            .flat_map(|rule| {
+                let peers = match &rule.target {
+                    RuleTarget::Cidr(network) => vec![Peer::Cidr(*network)],
+                    RuleTarget::Group(id) => vec![Peer::Addresses(members.get(id.as_str()).cloned().unwrap_or_default())],
+                    RuleTarget::PrefixList(id) => {
+                        let lists = PREFIX_LISTS.iter().filter(|list| list.id == id);
+                        lists.flat_map(|list| list.cidrs).map(|network| Peer::Cidr(*network)).collect()
+                    }
+                    // Nodes have no IPv6 address, so there is nothing to let through.
+                    RuleTarget::Cidr6(_) => Vec::new(),
+                };
+                peers.into_iter().map(|peer| FlowRule { protocol: rule.protocol.0, ports: rule.ports, peer })
             })
             .collect()
     };

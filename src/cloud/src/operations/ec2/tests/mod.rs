@@ -1,10 +1,14 @@
 //! EC2's actions from the caller's side, over a driver whose nodes are records.
 
+mod addresses;
 mod bench;
 mod images;
 mod instances;
+mod interfaces;
+mod keys;
 mod launches;
 mod networks;
 mod recovery;
+mod routes;
 mod rules;
 mod volumes;

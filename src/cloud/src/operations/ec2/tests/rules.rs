@@ -107,9 +107,93 @@ async fn groups_in_use_or_referenced_stay() {
 #[tokio::test]
 async fn what_is_not_built_is_refused_by_name() {
     let bench = Bench::new();
-    let group = bench.first("DescribeSecurityGroups", "", "groupId").await;
-    let form = format!("GroupId={group}&IpPermissions.1.IpProtocol=-1&IpPermissions.1.Ipv6Ranges.1.CidrIpv6=::/0");
-    assert_eq!(bench.code("AuthorizeSecurityGroupIngress", &form).await, "UnsupportedOperation");
+    assert_eq!(bench.code("CreateVpc", "CidrBlock=10.0.0.0/16&InstanceTenancy=dedicated").await, "UnsupportedOperation");
     assert_eq!(bench.code("CreateVpc", "CidrBlock=10.0.0.0/16&Nonsense=1").await, "UnknownParameter");
-    assert_eq!(bench.code("CreateNatGateway", "").await, "InvalidAction");
+    assert_eq!(bench.code("CreateTransitGateway", "").await, "InvalidAction");
+    let form = format!("VpcId={}&EnableDnsSupport.Value=true&DryRun=true", bench.network().await.0);
+    assert_eq!(bench.code("ModifyVpcAttribute", &form).await, "UnknownParameter");
+}
+
+/// A group of the default VPC with TCP 22 open to one network, and that rule's id.
+async fn one_rule(bench: &Bench) -> (String, String) {
+    let group = bench.first("CreateSecurityGroup", "GroupName=one&GroupDescription=one", "groupId").await;
+    let form = format!("GroupId={group}&IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=10.1.2.3/8");
+    let rule = bench.first("AuthorizeSecurityGroupIngress", &form, "securityGroupRuleId").await;
+    (group, rule)
+}
+
+#[tokio::test]
+async fn ipv6_and_prefix_lists_are_kept_as_they_are_said() {
+    let bench = Bench::new();
+    let (group, _) = one_rule(&bench).await;
+    let form = format!(
+        "GroupId={group}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=443&IpPermissions.1.ToPort=443\
+         &IpPermissions.1.Ipv6Ranges.1.CidrIpv6=2001:db8::1/32&IpPermissions.1.PrefixListIds.1.PrefixListId=pl-63a5400a"
+    );
+    bench.ok("AuthorizeSecurityGroupIngress", &form).await;
+    assert_eq!(bench.code("AuthorizeSecurityGroupIngress", &form).await, "InvalidPermission.Duplicate");
+    let filter = format!("GroupId.1={group}");
+    assert_eq!(bench.all("DescribeSecurityGroups", &filter, "cidrIpv6").await, ["2001:db8::/32"]);
+    assert_eq!(bench.all("DescribeSecurityGroups", &filter, "prefixListId").await, ["pl-63a5400a"]);
+    let unknown = form.replace("pl-63a5400a", "pl-0000000a");
+    assert_eq!(bench.code("AuthorizeSecurityGroupIngress", &unknown).await, "InvalidPrefixListID.NotFound");
+    bench.ok("RevokeSecurityGroupIngress", &form).await;
+    assert!(bench.all("DescribeSecurityGroups", &filter, "cidrIpv6").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_rule_changes_in_its_place_and_keeps_its_kind_of_target() {
+    let bench = Bench::new();
+    let (group, rule) = one_rule(&bench).await;
+    let form = |rest: &str| {
+        format!(
+            "GroupId={group}&SecurityGroupRule.1.SecurityGroupRuleId={rule}&SecurityGroupRule.1.SecurityGroupRule.IpProtocol=tcp\
+             &SecurityGroupRule.1.SecurityGroupRule.FromPort=2222&SecurityGroupRule.1.SecurityGroupRule.ToPort=2222{rest}"
+        )
+    };
+    let to = |member: &str| format!("&SecurityGroupRule.1.SecurityGroupRule.{member}");
+    assert_eq!(bench.code("ModifySecurityGroupRules", &form("")).await, "MissingParameter");
+    assert_eq!(bench.code("ModifySecurityGroupRules", &form(&to("CidrIpv6=::/0"))).await, "InvalidParameterValue");
+    bench.ok("ModifySecurityGroupRules", &form(&to("CidrIpv4=10.2.0.0/16"))).await;
+    let by_id = format!("SecurityGroupRuleId.1={rule}");
+    assert_eq!(bench.first("DescribeSecurityGroupRules", &by_id, "cidrIpv4").await, "10.2.0.0/16");
+    assert_eq!(bench.first("DescribeSecurityGroupRules", &by_id, "fromPort").await, "2222");
+    let other = bench
+        .first(
+            "AuthorizeSecurityGroupIngress",
+            &format!("GroupId={group}&IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=10.2.0.0/16"),
+            "securityGroupRuleId",
+        )
+        .await;
+    let same = form(&to("CidrIpv4=10.2.0.0/16")).replace(&rule, &other);
+    assert_eq!(bench.code("ModifySecurityGroupRules", &same).await, "InvalidPermission.Duplicate");
+}
+
+#[tokio::test]
+async fn descriptions_of_rules_change_by_id_or_by_flow() {
+    let bench = Bench::new();
+    let (group, rule) = one_rule(&bench).await;
+    let by_id = format!("SecurityGroupRuleId.1={rule}");
+    let update = "UpdateSecurityGroupRuleDescriptionsIngress";
+    let form = |text: &str| {
+        format!(
+            "GroupId={group}&SecurityGroupRuleDescription.1.SecurityGroupRuleId={rule}\
+             &SecurityGroupRuleDescription.1.Description={text}"
+        )
+    };
+    bench.ok(update, &form("from+home")).await;
+    assert_eq!(bench.all("DescribeSecurityGroupRules", &by_id, "description").await, ["from home"]);
+    assert_eq!(bench.code(update, &form("%3Ctag%3E")).await, "InvalidParameterValue");
+    let flow = |cidr: &str| {
+        format!(
+            "GroupId={group}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22\
+             &IpPermissions.1.IpRanges.1.CidrIp={cidr}"
+        )
+    };
+    assert_eq!(bench.code(update, &flow("10.9.0.0/16")).await, "InvalidPermission.NotFound");
+    // A description that is left out is taken away.
+    bench.ok(update, &flow("10.0.0.0/8")).await;
+    assert!(bench.all("DescribeSecurityGroupRules", &by_id, "description").await.is_empty());
+    let wrong_way = "UpdateSecurityGroupRuleDescriptionsEgress";
+    assert_eq!(bench.code(wrong_way, &form("x")).await, "InvalidSecurityGroupRuleId.NotFound");
 }

@@ -1,0 +1,125 @@
+use super::bench::{Bench, texts};
+
+/// The public address of an instance, if it has one.
+async fn public(bench: &Bench, id: &str) -> Option<String> {
+    bench.all("DescribeInstances", &format!("InstanceId.1={id}"), "ipAddress").await.pop()
+}
+
+#[tokio::test]
+async fn a_public_address_changes_with_each_start_and_is_none_while_stopped() {
+    let bench = Bench::new();
+    let id = bench.launch(1, "").await.remove(0);
+    let first = public(&bench, &id).await.unwrap();
+    let shown = bench.ok("DescribeInstances", &format!("InstanceId.1={id}")).await;
+    let name = format!("ec2-{}.compute-1.amazonaws.com", first.replace('.', "-"));
+    assert_eq!(texts(&shown, "dnsName"), [name]);
+    assert_eq!(texts(&shown, "ipOwnerId"), ["amazon", "amazon"]);
+    bench.ok("StopInstances", &format!("InstanceId.1={id}")).await;
+    bench.until_state(&id, "stopped").await;
+    assert_eq!(public(&bench, &id).await, None);
+    assert!(bench.all("DescribeNetworkInterfaces", "", "publicIp").await.is_empty());
+    bench.ok("StartInstances", &format!("InstanceId.1={id}")).await;
+    bench.until_state(&id, "running").await;
+    let second = public(&bench, &id).await.unwrap();
+    assert_ne!(first, second);
+    let found =
+        bench.all("DescribeInstances", &format!("Filter.1.Name=ip-address&Filter.1.Value.1={second}"), "instanceId").await;
+    assert_eq!(found, [id]);
+}
+
+#[tokio::test]
+async fn only_who_asks_for_a_public_address_has_one() {
+    let bench = Bench::new();
+    let (_, subnet) = bench.network().await;
+    let without = bench.launch(1, &format!("SubnetId={subnet}")).await.remove(0);
+    assert_eq!(public(&bench, &without).await, None);
+    let form = format!(
+        "NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.SubnetId={subnet}&NetworkInterface.1.AssociatePublicIpAddress=true"
+    );
+    let ids = bench.launch(2, &form).await;
+    assert_ne!(public(&bench, &ids[0]).await.unwrap(), public(&bench, &ids[1]).await.unwrap());
+    // Names are for VPCs that have host names switched on.
+    let shown = bench.ok("DescribeInstances", &format!("InstanceId.1={}", ids[0])).await;
+    assert_eq!(texts(&shown, "dnsName"), [""]);
+}
+
+#[tokio::test]
+async fn an_elastic_address_takes_the_place_of_the_own_one_and_gives_it_back() {
+    let bench = Bench::new();
+    let id = bench.launch(1, "").await.remove(0);
+    let own = public(&bench, &id).await.unwrap();
+    let made = bench.ok("AllocateAddress", "Domain=vpc").await;
+    let (allocation, elastic) = (texts(&made, "allocationId").remove(0), texts(&made, "publicIp").remove(0));
+    let form = format!("AllocationId={allocation}&InstanceId={id}");
+    let association = bench.first("AssociateAddress", &form, "associationId").await;
+    // Once more does no more.
+    assert_eq!(bench.first("AssociateAddress", &form, "associationId").await, association);
+    assert_eq!(public(&bench, &id).await.as_ref(), Some(&elastic));
+    let shown = bench.ok("DescribeNetworkInterfaces", "").await;
+    assert_eq!(texts(&shown, "allocationId").first(), Some(&allocation));
+    let release = format!("AllocationId={allocation}");
+    assert_eq!(bench.code("ReleaseAddress", &release).await, "InvalidIPAddress.InUse");
+    // It stays through a stop.
+    bench.ok("StopInstances", &format!("InstanceId.1={id}")).await;
+    bench.until_state(&id, "stopped").await;
+    assert_eq!(public(&bench, &id).await.as_ref(), Some(&elastic));
+    bench.ok("StartInstances", &format!("InstanceId.1={id}")).await;
+    bench.until_state(&id, "running").await;
+    assert_eq!(public(&bench, &id).await.as_ref(), Some(&elastic));
+    bench.ok("DisassociateAddress", &format!("AssociationId={association}")).await;
+    let code = bench.code("DisassociateAddress", &format!("AssociationId={association}")).await;
+    assert_eq!(code, "InvalidAssociationID.NotFound");
+    let after = public(&bench, &id).await.unwrap();
+    assert!(after != own && after != elastic, "{after}");
+    bench.ok("ReleaseAddress", &release).await;
+    assert_eq!(bench.code("ReleaseAddress", &release).await, "InvalidAllocationID.NotFound");
+    assert_eq!(bench.code("ReleaseAddress", "PublicIp=192.0.2.1").await, "AuthFailure");
+}
+
+#[tokio::test]
+async fn an_elastic_address_moves_only_when_allowed() {
+    let bench = Bench::new();
+    let ids = bench.launch(2, "").await;
+    let allocation = bench.first("AllocateAddress", "", "allocationId").await;
+    let form = |id: &str, more: &str| format!("AllocationId={allocation}&InstanceId={id}{more}");
+    bench.ok("AssociateAddress", &form(&ids[0], "")).await;
+    assert_eq!(bench.code("AssociateAddress", &form(&ids[1], "")).await, "Resource.AlreadyAssociated");
+    bench.ok("AssociateAddress", &form(&ids[1], "&AllowReassociation=true")).await;
+    let shown = bench.all("DescribeAddresses", &format!("AllocationId.1={allocation}"), "instanceId").await;
+    assert_eq!(shown, [ids[1].clone()]);
+    // The former holder has one by itself again.
+    assert!(public(&bench, &ids[0]).await.is_some());
+    bench.ok("TerminateInstances", &format!("InstanceId.1={}", ids[1])).await;
+    bench.until_state(&ids[1], "terminated").await;
+    assert!(bench.all("DescribeAddresses", "", "associationId").await.is_empty());
+    bench.ok("ReleaseAddress", &format!("AllocationId={allocation}")).await;
+}
+
+#[tokio::test]
+async fn elastic_addresses_need_a_gateway_and_hold_it_fast() {
+    let bench = Bench::new();
+    let (vpc, subnet) = bench.network().await;
+    let interface = bench.first("CreateNetworkInterface", &format!("SubnetId={subnet}"), "networkInterfaceId").await;
+    let allocation = bench.first("AllocateAddress", "", "allocationId").await;
+    let form = format!("AllocationId={allocation}&NetworkInterfaceId={interface}");
+    assert_eq!(bench.code("AssociateAddress", &form).await, "Gateway.NotAttached");
+    let gateway = bench.first("CreateInternetGateway", "", "internetGatewayId").await;
+    let attachment = format!("InternetGatewayId={gateway}&VpcId={vpc}");
+    bench.ok("AttachInternetGateway", &attachment).await;
+    let association = bench.first("AssociateAddress", &form, "associationId").await;
+    assert_eq!(bench.code("DetachInternetGateway", &attachment).await, "DependencyViolation");
+    bench.ok("DisassociateAddress", &format!("AssociationId={association}")).await;
+    bench.ok("DetachInternetGateway", &attachment).await;
+}
+
+#[tokio::test]
+async fn there_are_five_elastic_addresses() {
+    let bench = Bench::new();
+    for _ in 0..5 {
+        bench.ok("AllocateAddress", "TagSpecification.1.ResourceType=elastic-ip&TagSpecification.1.Tag.1.Key=a").await;
+    }
+    assert_eq!(bench.code("AllocateAddress", "").await, "AddressLimitExceeded");
+    assert_eq!(bench.all("DescribeAddresses", "Filter.1.Name=tag-key&Filter.1.Value.1=a", "publicIp").await.len(), 5);
+    assert_eq!(bench.code("DescribeAddresses", "PublicIp.1=192.0.2.1").await, "InvalidAddress.NotFound");
+    assert_eq!(bench.code("AllocateAddress", "Domain=standard").await, "UnsupportedOperation");
+}
