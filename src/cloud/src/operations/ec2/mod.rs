@@ -8,6 +8,7 @@ mod catalog;
 mod console;
 mod deeds;
 mod describe_instances;
+mod endpoint;
 mod filter;
 mod gateway;
 mod image;
@@ -20,6 +21,7 @@ mod launch_network;
 mod launch_options;
 mod launch_request;
 mod launch_template;
+mod nat_gateway;
 mod network_interface;
 mod network_interface_change;
 mod permission;
@@ -65,6 +67,7 @@ const OPERATIONS: &[&[Operation]] = &[
     address::OPERATIONS,
     catalog::OPERATIONS,
     describe_instances::OPERATIONS,
+    endpoint::OPERATIONS,
     gateway::OPERATIONS,
     image::OPERATIONS,
     instance_attribute::OPERATIONS,
@@ -72,6 +75,7 @@ const OPERATIONS: &[&[Operation]] = &[
     key_pair::OPERATIONS,
     launch::OPERATIONS,
     launch_template::OPERATIONS,
+    nat_gateway::OPERATIONS,
     network_interface::OPERATIONS,
     network_interface_change::OPERATIONS,
     placement_group::OPERATIONS,

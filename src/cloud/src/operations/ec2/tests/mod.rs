@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bench;
+mod endpoints;
 mod images;
 mod instances;
 mod interfaces;
