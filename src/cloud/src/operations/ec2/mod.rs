@@ -7,6 +7,7 @@ mod address;
 mod catalog;
 mod console;
 mod deeds;
+mod default_vpc;
 mod describe_instances;
 mod endpoint;
 mod filter;
@@ -22,6 +23,7 @@ mod launch_options;
 mod launch_request;
 mod launch_template;
 mod nat_gateway;
+mod network_acl;
 mod network_interface;
 mod network_interface_change;
 mod permission;
@@ -66,6 +68,7 @@ pub(crate) use unkind::{facts, facts_of, interruption};
 const OPERATIONS: &[&[Operation]] = &[
     address::OPERATIONS,
     catalog::OPERATIONS,
+    default_vpc::OPERATIONS,
     describe_instances::OPERATIONS,
     endpoint::OPERATIONS,
     gateway::OPERATIONS,
@@ -76,6 +79,7 @@ const OPERATIONS: &[&[Operation]] = &[
     launch::OPERATIONS,
     launch_template::OPERATIONS,
     nat_gateway::OPERATIONS,
+    network_acl::OPERATIONS,
     network_interface::OPERATIONS,
     network_interface_change::OPERATIONS,
     placement_group::OPERATIONS,

@@ -1,5 +1,6 @@
 //! EC2's actions from the caller's side, over a driver whose nodes are records.
 
+mod acls;
 mod addresses;
 mod bench;
 mod endpoints;
