@@ -209,7 +209,7 @@ impl Drop for Server {
 /// The driver that the configuration asks for, and what it says unasked.
 pub(crate) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, mpsc::UnboundedReceiver<NodeEvent>), ServeError> {
     if config.records {
-        let (driver, events) = Records::new();
+        let (driver, events) = Records::new(&config.state_dir);
         return Ok((Arc::new(driver), events));
     }
     let containers = ContainersConfig {

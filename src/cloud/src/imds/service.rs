@@ -149,7 +149,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let config = Config { records: true, ..Config::new(folder.path(), folder.path()) };
             let log = Log::open(config.files(), config.owner_uid).unwrap();
-            let (driver, _events) = Records::new();
+            let (driver, _events) = Records::new(folder.path());
             let mut state = State::default();
             state.ec2.seed(&config.region, &config.account);
             let cloud = Cloud::new(config, Arc::new(driver), state, log);

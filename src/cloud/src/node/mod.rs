@@ -3,6 +3,7 @@
 //! The model decides (states, rules, ids); a driver carries out. A driver never sees an API word: it gets values
 //! below and answers with facts. [`Driver`] has two implementations: containers (real nodes) and records (none).
 
+pub mod blocks;
 pub mod containers;
 pub mod records;
 
@@ -239,6 +240,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Copies a volume's contents as a snapshot of this id.
     fn snapshot_volume<'a>(&'a self, volume_id: &'a str, snapshot_id: &'a str) -> Answer<'a, ()>;
+
+    /// The contents of volume snapshots.
+    fn blocks(&self) -> blocks::Blocks;
 
     fn delete_volume<'a>(&'a self, volume_id: &'a str) -> Answer<'a, ()>;
 

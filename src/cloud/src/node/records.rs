@@ -1,13 +1,17 @@
 //! A driver without containers: every deed answers at once and leaves only a record.
 //!
-//! It serves callers that look at the model alone. It never claims that a command ran: a record has no inside.
+//! It serves callers that look at the model alone. It never claims that a command ran: a record has no inside. Blocks
+//! that were written to a snapshot are kept, though, and so are volumes made of them: the API can read them back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::blocks::Blocks;
 use super::{
     Answer, Disturbance, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeEvent, NodeFirewall,
     VpcNetwork,
@@ -19,6 +23,9 @@ pub struct Records {
     inner: Mutex<Inner>,
     /// A record never ends by itself, but it can be ended.
     events: mpsc::UnboundedSender<NodeEvent>,
+    /// Contents of volumes that came from blocks.
+    volumes: PathBuf,
+    blocks: Blocks,
 }
 
 #[derive(Debug, Default)]
@@ -31,9 +38,15 @@ struct Inner {
 }
 
 impl Records {
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<NodeEvent>) {
+    /// Records with the contents of snapshots below this folder.
+    pub fn new(state_dir: &Path) -> (Self, mpsc::UnboundedReceiver<NodeEvent>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { inner: Mutex::default(), events: sender }, receiver)
+        let (volumes, blocks) = (state_dir.join("volumes"), Blocks::new(state_dir.join("snapshots")));
+        (Self { inner: Mutex::default(), volumes, blocks, events: sender }, receiver)
+    }
+
+    fn volume_file(&self, volume_id: &str) -> PathBuf {
+        self.volumes.join(format!("{volume_id}.img"))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -43,6 +56,17 @@ impl Records {
 
 fn ready<'a, T: Send + 'a>(answer: Result<T, DriverError>) -> Answer<'a, T> {
     Box::pin(std::future::ready(answer))
+}
+
+/// Gives contents, if there are any, a further name: nothing writes to a record's volume or to a finished snapshot.
+fn link(from: &Path, to: &Path) -> Result<(), DriverError> {
+    let linked = to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::hard_link(from, to));
+    match linked {
+        Err(source) if ![ErrorKind::NotFound, ErrorKind::AlreadyExists].contains(&source.kind()) => {
+            Err(DriverError::Io { what: format!("{} cannot be linked to {}", from.display(), to.display()), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refused<'a, T: Send + 'a>(what: String) -> Answer<'a, T> {
@@ -116,9 +140,10 @@ impl Driver for Records {
         ready(Ok(()))
     }
 
-    fn create_volume<'a>(&'a self, volume_id: &'a str, gibibytes: u64, _from_snapshot: Option<&'a str>) -> Answer<'a, ()> {
+    fn create_volume<'a>(&'a self, volume_id: &'a str, gibibytes: u64, from_snapshot: Option<&'a str>) -> Answer<'a, ()> {
         self.inner().volumes.entry(volume_id.to_owned()).or_insert(gibibytes);
-        ready(Ok(()))
+        let Some(snapshot_id) = from_snapshot else { return ready(Ok(())) };
+        ready(link(&self.blocks.image(snapshot_id), &self.volume_file(volume_id)))
     }
 
     fn grow_volume<'a>(&'a self, volume_id: &'a str, gibibytes: u64) -> Answer<'a, ()> {
@@ -130,17 +155,27 @@ impl Driver for Records {
         let mut inner = self.inner();
         let gibibytes = inner.volumes.get(volume_id).copied().unwrap_or_default();
         inner.snapshots.insert(snapshot_id.to_owned(), gibibytes);
-        ready(Ok(()))
+        ready(link(&self.volume_file(volume_id), &self.blocks.image(snapshot_id)))
+    }
+
+    fn blocks(&self) -> Blocks {
+        self.blocks.clone()
     }
 
     fn delete_volume<'a>(&'a self, volume_id: &'a str) -> Answer<'a, ()> {
         self.inner().volumes.remove(volume_id);
-        ready(Ok(()))
+        match std::fs::remove_file(self.volume_file(volume_id)) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                ready(Err(DriverError::Io { what: format!("volume {volume_id} cannot be deleted"), source }))
+            }
+            _ => ready(Ok(())),
+        }
     }
 
     fn delete_volume_snapshot<'a>(&'a self, snapshot_id: &'a str) -> Answer<'a, ()> {
         self.inner().snapshots.remove(snapshot_id);
-        ready(Ok(()))
+        let deleted = self.blocks.delete(snapshot_id);
+        ready(deleted.map_err(|source| DriverError::Io { what: format!("snapshot {snapshot_id} cannot be deleted"), source }))
     }
 
     fn attach_volume<'a>(&'a self, _instance_id: &'a str, _device: &'a NodeDevice) -> Answer<'a, ()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Containers, Ground};
+use crate::node::blocks::Blocks;
 use crate::node::{
     Answer, Disturbance, Driver, DriverError, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork,
 };
@@ -103,6 +104,10 @@ impl Driver for Containers {
     fn snapshot_volume<'a>(&'a self, volume_id: &'a str, snapshot_id: &'a str) -> Answer<'a, ()> {
         let (volume_id, snapshot_id) = (volume_id.to_owned(), snapshot_id.to_owned());
         self.work(move |ground| ground.snapshot_volume(&volume_id, &snapshot_id))
+    }
+
+    fn blocks(&self) -> Blocks {
+        self.ground.blocks()
     }
 
     fn delete_volume<'a>(&'a self, volume_id: &'a str) -> Answer<'a, ()> {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::inside::Root;
 use super::nspawn::{self, Bind};
 use super::{Ground, check_id, create_public_folder, io_error, lock, note, program, read_json, write_json};
+use crate::node::blocks::Blocks;
 use crate::node::{DriverError, NodeBoot, NodeDevice};
 
 const GIBIBYTE: u64 = 1 << 30;
@@ -26,7 +27,11 @@ impl Ground {
     }
 
     fn snapshot_file(&self, snapshot_id: &str) -> Result<PathBuf, DriverError> {
-        Ok(self.state.join("snapshots").join(format!("{}.img", check_id(snapshot_id)?)))
+        Ok(self.blocks().image(check_id(snapshot_id)?))
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        Blocks::new(self.state.join("snapshots"))
     }
 
     fn devices_file(&self, instance_id: &str) -> PathBuf {
@@ -85,7 +90,8 @@ impl Ground {
     }
 
     pub(super) fn delete_volume_snapshot(&self, snapshot_id: &str) -> Result<(), DriverError> {
-        remove(&self.snapshot_file(snapshot_id)?)
+        let deleted = self.blocks().delete(check_id(snapshot_id)?);
+        deleted.map_err(io_error(format!("snapshot {snapshot_id} cannot be deleted")))
     }
 
     /// Attaches to a node that may run or not; it is there after every later boot.

@@ -81,6 +81,10 @@ impl Driver for Witness {
         self.records.listen(vpc_id, address, port)
     }
 
+    fn blocks(&self) -> crate::node::blocks::Blocks {
+        self.records.blocks()
+    }
+
     fn boot<'a>(&'a self, node: &'a NodeBoot) -> Answer<'a, ()> {
         Box::pin(async move {
             {
@@ -160,7 +164,7 @@ impl Bench {
         config.share_path_tag = Some("app:shared".to_owned());
         config.share_group_tag = Some("app:cluster".to_owned());
         let log = Log::open(config.files(), config.owner_uid).expect("a log can be opened");
-        let (records, _) = Records::new();
+        let (records, _) = Records::new(folder.path());
         let witness = Arc::new(Witness {
             records,
             deeds: Mutex::default(),
