@@ -28,6 +28,7 @@ use crate::operations;
 use crate::store::{self, Lock, Log, StoreError};
 use crate::wire::sigv4::Credentials;
 
+mod blocks;
 mod line;
 mod requests;
 

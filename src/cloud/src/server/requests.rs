@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
+use super::blocks;
 use super::line::Line;
 use crate::cloud::Cloud;
 use crate::faults::{Facts, Fault, Stage, Ticket};
@@ -59,12 +60,12 @@ impl From<ApiError> for Denial {
 
 /// How an answer is written; decided before the request is trusted, since a refusal needs it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Query,
     Json,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request, whatever comes, unless a fault was asked for that ends the connection.
 pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Request<Incoming>) -> Result<Answer, Severed> {
@@ -75,6 +76,9 @@ pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Requ
     if is_health {
         let text = format!("{} {}\n", super::HEALTH, std::process::id());
         return Ok(response(StatusCode::OK, "text/plain; charset=utf-8", text, &xml::request_id()));
+    }
+    if blocks::is_call(&request) {
+        return Ok(blocks::answer(service, request).await);
     }
     let protocol = if request.headers().contains_key(TARGET) { Protocol::Json } else { Protocol::Query };
     let outcome = match admit(service, request, protocol).await {
@@ -221,7 +225,7 @@ async fn hang(mut ended: watch::Receiver<bool>) {
     let _ = ended.wait_for(|ended| *ended).await;
 }
 
-async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+pub(super) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAXIMUM_BODY).collect());
     match whole.await {
         Err(_) => Err(ApiError::new("RequestTimeout", "the body did not arrive in time").with_status(408)),
@@ -379,13 +383,13 @@ fn caller_identity(account: &str) -> String {
 }
 
 /// The refusal in the words of each protocol: EC2's error list, and the common errors of the JSON services.
-fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
+pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
     let (query, status, json) = match refusal {
         Refusal::Missing => ("AuthFailure", 401, "MissingAuthenticationTokenException"),
         Refusal::UnknownKey | Refusal::SessionToken => ("AuthFailure", 401, "UnrecognizedClientException"),
         Refusal::Malformed(_) => ("IncompleteSignature", 400, "IncompleteSignatureException"),
         Refusal::Expired { .. } => ("RequestExpired", 400, "InvalidSignatureException"),
-        Refusal::Scope { .. } | Refusal::Unsigned(_) | Refusal::Payload | Refusal::Mismatch => {
+        Refusal::Scope { .. } | Refusal::Unsigned(_) | Refusal::Payload | Refusal::Checksum(_) | Refusal::Mismatch => {
             ("SignatureDoesNotMatch", 403, "InvalidSignatureException")
         }
     };

@@ -2,6 +2,7 @@
 //!
 //! It covers the `Authorization` header alone; signed URLs and session tokens are refused, since no client needs them.
 
+use base64::Engine as _;
 use hmac::{Hmac, Mac};
 use hyper::HeaderMap;
 use jiff::Timestamp;
@@ -10,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 /// How far a request's date may be from now, as AWS has it.
 const MAXIMUM_SKEW_SECONDS: i64 = 15 * 60;
+
+/// What stands in the place of the body's hash where the body is not signed.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -65,6 +69,8 @@ pub enum Refusal {
     Unsigned(String),
     #[error("the body is not the one whose hash x-amz-content-sha256 names")]
     Payload,
+    #[error("the body is neither signed nor the one whose checksum {0} holds")]
+    Checksum(String),
     #[error("the signature is not the one that this request has with the secret key")]
     Mismatch,
 }
@@ -76,6 +82,41 @@ pub fn verify(
     region: &str,
     services: &[&'static str],
     now: Timestamp,
+) -> Result<&'static str, Refusal> {
+    let payload_hash = hexadecimal(&Sha256::digest(request.body));
+    verify_payload(request, credentials, region, services, now, &payload_hash)
+}
+
+/// As [`verify`] for a request whose body its client may leave out of the signature: a signed header then holds the
+/// body's SHA-256 in base64, so that the signature covers the body all the same.
+pub fn verify_checksummed(
+    request: Request<'_>,
+    checksum: &str,
+    credentials: &Credentials,
+    region: &str,
+    services: &[&'static str],
+    now: Timestamp,
+) -> Result<&'static str, Refusal> {
+    if single(request.headers, "x-amz-content-sha256") != Some(UNSIGNED) {
+        return verify(request, credentials, region, services, now);
+    }
+    let service = verify_payload(request, credentials, region, services, now, UNSIGNED)?;
+    // Every `x-amz-` header is signed, so this one is.
+    let sum = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(request.body));
+    if checksum.starts_with("x-amz-") && single(request.headers, checksum) == Some(&sum) {
+        return Ok(service);
+    }
+    Err(Refusal::Checksum(checksum.to_owned()))
+}
+
+/// Verifies the request with this text in the place of its body's hash.
+fn verify_payload(
+    request: Request<'_>,
+    credentials: &Credentials,
+    region: &str,
+    services: &[&'static str],
+    now: Timestamp,
+    payload_hash: &str,
 ) -> Result<&'static str, Refusal> {
     let authorization = Authorization::parse(request.headers)?;
     if request.headers.contains_key("x-amz-security-token") {
@@ -96,13 +137,12 @@ pub fn verify(
     check_date(date, authorization.date, now)?;
     check_signed_headers(request.headers, &authorization.signed_headers)?;
 
-    let payload_hash = hexadecimal(&Sha256::digest(request.body));
     if request.headers.contains_key("x-amz-content-sha256")
-        && single(request.headers, "x-amz-content-sha256") != Some(&payload_hash)
+        && single(request.headers, "x-amz-content-sha256") != Some(payload_hash)
     {
         return Err(Refusal::Payload);
     }
-    let canonical = canonical_request(request, &authorization.signed_headers, &payload_hash);
+    let canonical = canonical_request(request, &authorization.signed_headers, payload_hash);
     let to_sign = format!(
         "{ALGORITHM}\n{date}\n{}/{}/{}/aws4_request\n{}",
         authorization.date,

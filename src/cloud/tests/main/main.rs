@@ -1,5 +1,6 @@
 //! The local cloud from outside: its API, its process, and its nodes.
 
+mod blocks;
 mod client;
 mod commands;
 mod lifecycle;

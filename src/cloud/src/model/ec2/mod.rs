@@ -42,7 +42,7 @@ pub use network::{
     Destination, InternetGateway, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Subnet, Vpc,
 };
 pub use prefix_list::{PREFIX_LISTS, PrefixList, prefix_list_id};
-pub use storage::{Modification, Snapshot, SnapshotSource, SnapshotState, Volume, VolumeShape, VolumeState};
+pub use storage::{Modification, Snapshot, SnapshotSource, SnapshotState, Upload, Volume, VolumeShape, VolumeState};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, PlacementGroup};
 
 /// Tags of one resource.
@@ -86,6 +86,8 @@ pub struct Ec2 {
     pub tokens: BTreeMap<String, Token>,
     /// Layers that the driver holds; each is deleted once nothing stands on it.
     pub layers: BTreeSet<String>,
+    /// Whether new volumes and snapshots are encrypted unasked.
+    pub ebs_encryption_by_default: bool,
     /// Shares that were given to nodes: driver key by group.
     pub shares: BTreeMap<String, BTreeSet<String>>,
 }

@@ -157,6 +157,9 @@ impl Ec2 {
                 encrypted: false,
                 owner: public.owner.to_owned(),
                 source: SnapshotSource::Root { layers: layers.clone() },
+                parent_id: None,
+                upload: None,
+                volume_permissions: ["all".to_owned()].into(),
                 tags: Tags::new(),
             };
             self.snapshots.insert(snapshot.id.clone(), snapshot);

@@ -1,9 +1,11 @@
 //! Volumes and snapshots.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{Ec2, Tags};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
@@ -90,7 +92,51 @@ pub struct Snapshot {
     pub encrypted: bool,
     pub owner: String,
     pub source: SnapshotSource,
+    /// The snapshot that it was written or copied on top of.
+    #[serde(default)]
+    pub parent_id: Option<String>,
+    /// How it stands with being written block by block.
+    #[serde(default)]
+    pub upload: Option<Upload>,
+    /// Accounts that may make volumes of it; `all` is everyone.
+    #[serde(default)]
+    pub volume_permissions: BTreeSet<String>,
     pub tags: Tags,
+}
+
+/// A snapshot that is written block by block, or was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// After as many minutes without a write it is given up.
+    pub timeout_minutes: i64,
+    /// When it was begun or last written to.
+    pub last_write: Timestamp,
+    /// When and with how many blocks it was declared complete.
+    pub completed: Option<(Timestamp, u64)>,
+}
+
+/// How long a snapshot that was declared complete is still pending: EC2 answers `pending` to the completing call itself.
+const COMPLETION_SECONDS: i64 = 1;
+
+impl Ec2 {
+    /// Brings storage to where it is by now without anyone's doing; answers whether anything changed.
+    pub fn pass_storage_time(&mut self, now: Timestamp) -> bool {
+        let mut has_changed = false;
+        for snapshot in self.snapshots.values_mut().filter(|snapshot| snapshot.state == SnapshotState::Pending) {
+            let Some(upload) = &snapshot.upload else { continue };
+            let passed = |since: Timestamp, span: jiff::Span| since.saturating_add(span).is_ok_and(|end| end <= now);
+            match upload.completed {
+                Some((at, _)) if passed(at, COMPLETION_SECONDS.seconds()) => snapshot.state = SnapshotState::Completed,
+                None if passed(upload.last_write, upload.timeout_minutes.minutes()) => {
+                    snapshot.state = SnapshotState::Error;
+                    snapshot.state_message = Some("The snapshot was not completed within its timeout.".to_owned());
+                }
+                _ => continue,
+            }
+            has_changed = true;
+        }
+        has_changed
+    }
 }
 
 impl Snapshot {

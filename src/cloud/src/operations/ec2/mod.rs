@@ -157,16 +157,17 @@ fn carry_out(
 }
 
 /// Makes what exists from the start, and forgets instances that were terminated long ago; answers whether it did any.
-fn prepare(cloud: &Cloud, ec2: &mut Ec2) -> bool {
+pub(super) fn prepare(cloud: &Cloud, ec2: &mut Ec2) -> bool {
     // EC2 shows terminated instances for about an hour; ten minutes serve as well and keep listings short.
     const REMEMBERED_MINUTES: i64 = 10;
     let fresh = !ec2.seeded;
     ec2.seed(&cloud.config.region, &cloud.config.account);
     let oldest = Timestamp::now().saturating_sub(REMEMBERED_MINUTES.minutes()).unwrap_or(Timestamp::MIN);
+    let now = Timestamp::now();
+    let passed = ec2.pass_storage_time(now) | ec2.pass_time(now);
     let before = ec2.instances.len();
     ec2.instances.retain(|_, instance| instance.terminated_at.is_none_or(|at| at > oldest));
     ec2.add_default_acls();
-    let passed = ec2.pass_time(Timestamp::now());
     fresh || passed || ec2.instances.len() != before
 }
 

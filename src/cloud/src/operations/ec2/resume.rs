@@ -65,7 +65,10 @@ fn take_up(ec2: &mut Ec2, alive: &[String]) -> Vec<Deed> {
         ec2.images.values().flat_map(|image| &image.devices).filter_map(|device| device.snapshot_id.as_ref()).collect();
     let snapshots = ec2.snapshots.values().filter(|snapshot| snapshot.state == SnapshotState::Pending);
     deeds.extend(
-        snapshots.filter(|snapshot| !of_images.contains(&&snapshot.id)).map(|snapshot| Deed::Snapshot(snapshot.id.clone())),
+        snapshots
+            .filter(|snapshot| snapshot.upload.is_none())
+            .filter(|snapshot| !of_images.contains(&&snapshot.id))
+            .map(|snapshot| Deed::Snapshot(snapshot.id.clone())),
     );
     deeds.push(Deed::Sweep);
     deeds

@@ -54,6 +54,9 @@ pub(super) fn new_snapshot(turn: &Turn<'_>, volume: &Volume, description: &str, 
         owner: turn.ec2.account.clone(),
         // A root's layers are known once it is frozen.
         source: SnapshotSource::Volume,
+        parent_id: None,
+        upload: None,
+        volume_permissions: Default::default(),
         tags,
     }
 }

@@ -74,7 +74,7 @@ impl Default for Settling {
 
 impl Settling {
     /// Waits until no one else asks the driver about this resource.
-    async fn lock(&self, id: &str) -> OwnedMutexGuard<()> {
+    pub(in crate::operations) async fn lock(&self, id: &str) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);

@@ -1,0 +1,88 @@
+//! Requests of the EBS direct API: method and path name the action, headers and bytes come and go beside JSON.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::requests::{Answer, Protocol, Service, read, refused};
+use crate::operations::ebs::{self, Call, EbsError, Reply};
+use crate::wire::error::ApiError;
+use crate::wire::sigv4::{self, Refusal};
+use crate::wire::xml::request_id;
+
+/// Whether a request is one of this API: the others know no path but `/`.
+pub(super) fn is_call<T>(request: &Request<T>) -> bool {
+    let path = request.uri().path();
+    path == "/snapshots" || path.starts_with("/snapshots/")
+}
+
+/// Answers one request; never fails, whatever comes.
+pub(super) async fn answer(service: Arc<Service>, request: Request<Incoming>) -> Answer {
+    let outcome = admit(service, request).await;
+    let mut response = Response::new(Full::default());
+    let headers = response.headers_mut();
+    // A request id is a UUID, which is ASCII; checksums and numbers are, too.
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put("x-amzn-requestid", &request_id());
+    let (status, content_type, body) = match outcome {
+        Ok(Reply { status, content_type, headers, body }) => {
+            headers.iter().for_each(|(name, value)| put(name, value));
+            (status, content_type, body)
+        }
+        Err(error) => {
+            put("x-amzn-errortype", &error.code);
+            let mut document = json!({ "Message": error.message });
+            if let Some(reason) = error.reason {
+                document["Reason"] = json!(reason);
+            }
+            (error.status, "application/json", Bytes::from(document.to_string()))
+        }
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.body_mut() = Full::new(body);
+    response
+}
+
+/// Reads and verifies the request, then carries it out to its end, even if the client goes away meanwhile.
+async fn admit(service: Arc<Service>, request: Request<Incoming>) -> Result<Reply, EbsError> {
+    let (head, body) = request.into_parts();
+    let body = read(body).await.map_err(plain)?;
+    let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+    let signed = sigv4::Request { method: head.method.as_str(), path, query, headers: &head.headers, body: &body };
+    let (region, services, now) = (&service.cloud.config.region, ["ebs"], Timestamp::now());
+    let verified = if ebs::may_be_unsigned(&head.method, path) {
+        sigv4::verify_checksummed(signed, ebs::CHECKSUM, &service.credentials, region, &services, now)
+    } else {
+        sigv4::verify(signed, &service.credentials, region, &services, now)
+    };
+    verified.map_err(|refusal| {
+        service.cloud.log.line(format_args!("request refused: {refusal}"));
+        match refusal {
+            // The signature is right: what came is not what was sent.
+            Refusal::Checksum(_) => EbsError::invalid("INVALID_BLOCK", refusal.to_string()),
+            _ => plain(refused(Protocol::Json, &refusal)),
+        }
+    })?;
+    let call = Call { method: head.method.clone(), path: path.to_owned(), query: query.to_owned(), headers: head.headers, body };
+    let permit = Arc::clone(&service.operations).acquire_owned().await;
+    let work = tokio::spawn(async move {
+        let _permit = permit;
+        ebs::call(&service.cloud, &call).await
+    });
+    work.await.unwrap_or_else(|_| Err(EbsError::internal("the action failed inside the cloud")))
+}
+
+/// A refusal that has nothing to do with snapshots, as it is.
+fn plain(error: ApiError) -> EbsError {
+    EbsError { code: error.code.into_owned(), reason: None, message: error.message, status: error.status }
+}
