@@ -187,16 +187,18 @@ pub async fn reset(state_dir: &Path) -> Result<(), LifecycleError> {
     Ok(())
 }
 
+/// The configuration that the folder's last server was started with; None before the first.
+pub fn stored_config(state_dir: &Path) -> Result<Option<Config>, LifecycleError> {
+    let path = Files { state_dir }.config();
+    let Some(text) = store::read(&path)? else { return Ok(None) };
+    let config = serde_json::from_str(&text).map_err(|source| StoreError::Content { path, source })?;
+    Ok(Some(config))
+}
+
 /// Takes the folder from its server, if there is one, and ends all nodes. Nobody else has the folder until the answer
 /// is dropped.
 async fn end(files: Files<'_>) -> Result<Lock, LifecycleError> {
-    let config: Option<Config> = match store::read(&files.config())? {
-        Some(text) => {
-            let content = |source| StoreError::Content { path: files.config(), source };
-            Some(serde_json::from_str(&text).map_err(content)?)
-        }
-        None => None,
-    };
+    let config = stored_config(files.state_dir)?;
     check_root(config.as_ref().is_none_or(|config| config.records))?;
     let lock = end_server(files).await?;
     if let Some(mut config) = config {

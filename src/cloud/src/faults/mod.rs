@@ -42,17 +42,6 @@ impl Ticket {
         TICKET.scope(self, work).await
     }
 
-    /// Makes work that will run as a task of its own belong to the call under way, if there is one.
-    pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-        let ticket = Self::current();
-        async move {
-            match ticket {
-                Some(ticket) => ticket.during(work).await,
-                None => work.await,
-            }
-        }
-    }
-
     fn current() -> Option<Self> {
         TICKET.try_with(|ticket| *ticket).ok()
     }

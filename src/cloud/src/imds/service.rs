@@ -274,6 +274,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_spot_instance_is_told_of_its_end_from_its_notice_on() {
+        let node = Node::launch("&InstanceMarketOptions.MarketType=spot").await;
+        let (action, time) = ("/latest/meta-data/spot/instance-action", "/latest/meta-data/spot/termination-time");
+        let set = |noticed: Timestamp| {
+            let mut state = node.cloud.state();
+            let at = "2040-01-02T03:04:05Z".parse().unwrap();
+            let instance = state.ec2.instances.values_mut().next().unwrap();
+            instance.fate.interruption = Some(crate::model::ec2::Interruption { noticed, at });
+        };
+        assert_eq!(node.get(action).await.0, 404);
+        set("2039-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!((node.get(action).await.0, node.get(time).await.0), (404, 404));
+        set(Timestamp::now());
+        assert_eq!(node.get(time).await.1, "2040-01-02T03:04:05Z");
+        let told: serde_json::Value = serde_json::from_str(&node.get(action).await.1).unwrap();
+        assert_eq!(told, serde_json::json!({ "action": "terminate", "time": "2040-01-02T03:04:05Z" }));
+    }
+
+    #[tokio::test]
     async fn absent_user_data_is_not_found_and_tags_are_shown_on_request_alone() {
         let tag = "&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value=n1";
         let hidden = Node::launch(tag).await;

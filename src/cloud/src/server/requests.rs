@@ -136,7 +136,7 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
     }
     let call = Call::read(scope, &head.headers, &body)?;
     if call.service == CONTROL {
-        return Ok(carry_out(service, call).await?);
+        return Ok(carry_out(service, call, None).await.0?);
     }
     let cloud = Arc::clone(&service.cloud);
     let ticket = cloud.faults.arrive(call.service, &call.action, call.changes_something(), Timestamp::now());
@@ -146,7 +146,7 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
         return Err(denial);
     }
     let ended = service.ended.clone();
-    let outcome = ticket.during(after(&cloud, ticket, &facts, carry_out(service, call))).await;
+    let outcome = carry_out(service, call, Some((ticket, facts))).await;
     match outcome {
         (outcome, None) => Ok(outcome?),
         (_, Some(Fault::ErrorAfter { code })) => {
@@ -203,20 +203,6 @@ async fn before(service: &Service, call: &Call, facts: &Facts) -> Result<(), Den
         Some(_) => return Err(Denial::Severed),
     };
     Err(error.into())
-}
-
-/// Carries out a call, notes how it ended, and says what befalls the answer of one that took effect.
-async fn after(
-    cloud: &Cloud,
-    ticket: Ticket,
-    facts: &Facts,
-    work: impl Future<Output = Result<String, ApiError>>,
-) -> (Result<String, ApiError>, Option<Fault>) {
-    let outcome = work.await;
-    let code = outcome.as_ref().map_or_else(|error| error.code.as_ref(), |_| "OK");
-    let fault = outcome.is_ok().then(|| cloud.faults.strike(Stage::After, facts)).flatten();
-    cloud.faults.finish(ticket, Some(code));
-    (outcome, fault)
 }
 
 /// Waits until the server ends.
@@ -330,15 +316,29 @@ fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
 }
 
 /// Carries a call out to its end, even if the client goes away meanwhile: an action that stops half-way would leave the
-/// model and the machine apart.
-async fn carry_out(service: Arc<Service>, call: Call) -> Result<String, ApiError> {
+/// model and the machine apart. Notes how it ended, and says what befalls the answer of one that took effect.
+async fn carry_out(
+    service: Arc<Service>,
+    call: Call,
+    known: Option<(Ticket, Facts)>,
+) -> (Result<String, ApiError>, Option<Fault>) {
     let permit = Arc::clone(&service.operations).acquire_owned().await;
-    let work = async move {
+    let work = tokio::spawn(async move {
         let _permit = permit;
-        dispatch(&service.cloud, &call).await
-    };
-    let work = tokio::spawn(Ticket::carried(work));
-    work.await.unwrap_or_else(|_| Err(ApiError::new("InternalFailure", "the action failed inside the cloud").with_status(500)))
+        let cloud = &service.cloud;
+        let Some((ticket, facts)) = known else { return (dispatch(cloud, &call).await, None) };
+        let work = async {
+            let outcome = dispatch(cloud, &call).await;
+            let fault = outcome.is_ok().then(|| cloud.faults.strike(Stage::After, &facts)).flatten();
+            (outcome, fault)
+        };
+        let (outcome, fault) = ticket.during(work).await;
+        let code = outcome.as_ref().map_or_else(|error| error.code.as_ref(), |_| "OK");
+        cloud.faults.finish(ticket, Some(code));
+        (outcome, fault)
+    });
+    let failed = || ApiError::new("InternalFailure", "the action failed inside the cloud").with_status(500);
+    work.await.unwrap_or_else(|_| (Err(failed()), None))
 }
 
 /// Finds the action and does it.

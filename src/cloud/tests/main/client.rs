@@ -28,6 +28,11 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
+    /// The error code, or `OK`.
+    pub fn code_or_ok(&self) -> String {
+        if self.status == 200 { "OK".to_owned() } else { self.code() }
+    }
+
     /// The error code, of either protocol.
     pub fn code(&self) -> String {
         match self.body.split_once("<Code>") {

@@ -3,6 +3,7 @@
 mod blocks;
 mod client;
 mod commands;
+mod faults;
 mod lifecycle;
 mod nodes;
 mod parameters;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::deeds::Deed;
 use super::describe_instances::put_state;
 use super::turn::{self, Operation, Turn, done};
-use crate::model::ec2::{DeviceState, Instance, InstanceState, StateReason};
+use crate::model::ec2::{DeviceState, Fate, Instance, InstanceState, StateReason};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -79,6 +79,7 @@ fn start(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         instance.transition_reason.clear();
         instance.launch_time = now;
         instance.generation += 1;
+        instance.fate = Fate::default();
         // Devices are given to the node anew.
         for device in instance.devices.iter_mut().filter(|device| device.state == DeviceState::Attached) {
             device.state = DeviceState::Attaching;
