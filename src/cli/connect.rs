@@ -62,7 +62,7 @@ impl Session {
             spec::Cloud::Aws => Place::Aws { endpoint_url: self.options.endpoint_url.clone() },
             spec::Cloud::Local => {
                 let state = self.local_state();
-                start_local(&state, events).await?;
+                start_local(&state, false, events).await?;
                 Place::Local { state }
             }
         };
@@ -75,15 +75,18 @@ impl Session {
     }
 }
 
-/// Starts the local cloud of a state folder, unless it is up.
-pub async fn start_local(state: &Path, events: &Events) -> Result<Running, Failure> {
+/// Starts the local cloud of a state folder, unless it is up; with `records`, or if it had them before, without nodes.
+pub async fn start_local(state: &Path, records: bool, events: &Events) -> Result<Running, Failure> {
     if let Some(running) = lifecycle::status(state).await?.running {
         return Ok(running);
     }
-    let config = config(state)?;
+    let config = config(state, records)?;
     let exe = std::env::current_exe()
         .map_err(|error| Failure::new(Kind::Failed, "ewulf's own program file cannot be found").caused_by(Some(&error)))?;
-    let arguments = ["--local-state", &config.state_dir.to_string_lossy(), "local", "serve"].map(str::to_owned);
+    let mut arguments = ["--local-state", &config.state_dir.to_string_lossy(), "local", "serve"].map(str::to_owned).to_vec();
+    if config.records {
+        arguments.push("--records".to_owned());
+    }
     let work = events.begin("local cloud", "starting");
     match lifecycle::up(&config, &exe, &arguments, |sentence| work.waiting(sentence)).await {
         Ok(running) => {
@@ -97,8 +100,15 @@ pub async fn start_local(state: &Path, events: &Events) -> Result<Running, Failu
     }
 }
 
-/// The configuration of the local cloud of a state folder: what `local serve` must be started with.
-pub fn config(state: &Path) -> Result<ewulf_cloud::Config, Failure> {
+/// Whether the local cloud of this folder was last started without nodes.
+pub fn keeps_records(state: &Path) -> Result<bool, Failure> {
+    let stored = lifecycle::stored_config(state)?;
+    Ok(stored.is_some_and(|config| config.records))
+}
+
+/// The configuration of the local cloud of a state folder: what `local serve` must be started with. Without nodes if
+/// that is wanted now, or was when it was last started.
+pub fn config(state: &Path, records: bool) -> Result<ewulf_cloud::Config, Failure> {
     // The state folder itself is the cloud's; those above it are the user's.
     if let (Some(parent), true) = (state.parent(), user::is_root()) {
         user::User::invoking().create_folder(parent).map_err(|error| {
@@ -106,6 +116,7 @@ pub fn config(state: &Path) -> Result<ewulf_cloud::Config, Failure> {
         })?;
     }
     let mut config = ewulf_cloud::Config::new(state, user::cache_folder());
+    config.records = records || keeps_records(state)?;
     config.share_path_tag = Some(SHARED_TAG.to_owned());
     config.share_group_tag = Some(CLUSTER_TAG.to_owned());
     Ok(config)

@@ -14,6 +14,7 @@ use crate::ui::{Table, text};
 
 use super::connect;
 use super::failure::{Exit, Failure, Kind, Outcome};
+use super::faults::Faults;
 use super::session::Session;
 
 /// How often a followed log is looked at.
@@ -38,8 +39,16 @@ pub struct Local {
 #[derive(Debug, Subcommand)]
 enum Act {
     /// Starts the local cloud, unless it is up; makes the Debian base image on first need
-    #[command(after_help = "Examples:\n  sudo ewulf local up\n  sudo ewulf local up --local-state /var/tmp/cloud")]
-    Up,
+    #[command(after_help = "\
+Examples:
+  sudo ewulf local up
+  sudo ewulf local up --local-state /var/tmp/cloud
+  ewulf local up --records --local-state /tmp/records")]
+    Up {
+        /// Keep instances as records, without nodes: the API alone, without root. Later starts do the same
+        #[arg(long)]
+        records: bool,
+    },
     /// Shows whether it is up, and its nodes
     #[command(after_help = "Examples:\n  ewulf local status\n  ewulf local status --json")]
     Status,
@@ -66,21 +75,29 @@ enum Act {
     /// Prints what a shell must export so that the aws command talks to the local cloud
     #[command(after_help = "Examples:\n  eval \"$(ewulf local env)\"\n  ewulf local env --json")]
     Env,
+    Faults(Faults),
     /// Serves in the foreground
     #[command(hide = true)]
-    Serve,
+    Serve {
+        #[arg(long)]
+        records: bool,
+    },
 }
 
 impl Local {
     /// Whether an interrupt may end it at any point.
     pub fn only_reads(&self) -> bool {
-        matches!(self.act, Act::Status | Act::Logs { .. } | Act::Env)
+        match &self.act {
+            Act::Status | Act::Logs { .. } | Act::Env => true,
+            Act::Faults(faults) => faults.only_reads(),
+            Act::Up { .. } | Act::Down | Act::Reset { .. } | Act::Serve { .. } => false,
+        }
     }
 
     pub async fn run(self, session: &Session) -> Outcome {
         let state = session.local_state();
         match self.act {
-            Act::Up => up(session, &state).await,
+            Act::Up { records } => up(session, &state, records).await,
             Act::Status => status(session, &state).await,
             Act::Logs { follow, lines } => logs(session, &state, follow, lines).await,
             Act::Down => {
@@ -89,22 +106,38 @@ impl Local {
             }
             Act::Reset { yes } => reset(session, &state, yes).await,
             Act::Env => env(session, &state).await,
-            Act::Serve => {
-                ewulf_cloud::serve(connect::config(&state)?).await.map_err(|error| Failure::of(Kind::Failed, &error))?;
+            Act::Faults(faults) => faults.run(session).await,
+            Act::Serve { records } => {
+                ewulf_cloud::serve(connect::config(&state, records)?).await.map_err(|error| Failure::of(Kind::Failed, &error))?;
                 Ok(Exit::Done)
             }
         }
     }
 }
 
-async fn up(session: &Session, state: &Path) -> Outcome {
-    let running = connect::start_local(state, &session.events()).await?;
+async fn up(session: &Session, state: &Path, records: bool) -> Outcome {
+    if records && !connect::keeps_records(state)? {
+        refuse_nodes(state).await?;
+    }
+    let running = connect::start_local(state, records, &session.events()).await?;
     if session.screen.is_json() {
         session.screen.print_json(&json!({ "endpoint": running.endpoint, "pid": running.pid, "state": state }))?;
     } else {
         session.screen.print_line(&format!("The local cloud is up at {} (process {}).", running.endpoint, running.pid))?;
     }
     Ok(Exit::Done)
+}
+
+/// Refuses to turn a cloud with nodes into one of records: its nodes would be lost.
+async fn refuse_nodes(state: &Path) -> Result<(), Failure> {
+    let status = lifecycle::status(state).await?;
+    let what = match (status.running, status.nodes.as_deref()) {
+        (Some(_), _) => "is up with real nodes",
+        (None, Some([])) => return Ok(()),
+        (None, _) => "has real nodes",
+    };
+    Err(Failure::invalid(format!("the local cloud in {} {what}", state.display()))
+        .hint("name another folder with `--local-state DIR`, or erase this one first: sudo ewulf local reset"))
 }
 
 async fn status(session: &Session, state: &Path) -> Outcome {
@@ -222,7 +255,7 @@ async fn env(session: &Session, state: &Path) -> Outcome {
         return Err(Failure::new(Kind::Failed, "the local cloud is down").hint("sudo ewulf local up"));
     };
     let credentials = Files { state_dir: state }.credentials();
-    let region = connect::config(state)?.region;
+    let region = connect::config(state, false)?.region;
     let variables = [
         ("AWS_ENDPOINT_URL", running.endpoint),
         ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_string_lossy().into_owned()),

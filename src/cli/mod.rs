@@ -13,6 +13,7 @@ mod destroy;
 mod doctor;
 mod exec;
 pub mod failure;
+mod faults;
 mod images;
 mod init;
 mod jobs;

@@ -1,5 +1,7 @@
 //! The command line as a user meets it, without any cloud.
 
+mod faults;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -46,6 +48,8 @@ fn verbs(folder: &Path) -> Vec<Vec<String>> {
     };
     let mut verbs: Vec<Vec<String>> = listed(&[]).into_iter().map(|verb| vec![verb]).collect();
     verbs.extend(listed(&["local"]).into_iter().map(|act| vec!["local".to_owned(), act]));
+    let faults = ["local", "faults"];
+    verbs.extend(listed(&faults).into_iter().map(|act| [faults.map(str::to_owned).as_slice(), &[act]].concat()));
     verbs
 }
 
