@@ -75,7 +75,7 @@ Examples:
     /// Prints what a shell must export so that the aws command talks to the local cloud
     #[command(after_help = "Examples:\n  eval \"$(ewulf local env)\"\n  ewulf local env --json")]
     Env,
-    Faults(Faults),
+    Faults(Box<Faults>),
     /// Serves in the foreground
     #[command(hide = true)]
     Serve {
