@@ -1,5 +1,7 @@
 //! Machine images, the public base images among them.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,87 @@ pub struct Image {
     /// Layers of its root, lowest first; empty while the image is pending.
     pub layers: Vec<String>,
     pub source_instance_id: Option<String>,
+    /// The image that it is a copy of.
+    #[serde(default)]
+    pub source_image_id: Option<String>,
+    #[serde(default)]
+    pub traits: ImageTraits,
+    /// Accounts that may launch it, beside everyone if it is public.
+    #[serde(default)]
+    pub launch_permissions: BTreeSet<String>,
+    /// When it is hidden from others.
+    #[serde(default)]
+    pub deprecation: Option<Timestamp>,
+    #[serde(default)]
+    pub protection: Protection,
+    #[serde(default)]
+    pub last_launched: Option<Timestamp>,
+    /// Whether it is taken of a running instance as it is.
+    #[serde(default)]
+    pub without_reboot: bool,
     pub tags: Tags,
+}
+
+/// What an image says of the machines that it boots on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageTraits {
+    pub architecture: String,
+    /// `hvm` or `paravirtual`.
+    pub virtualization: String,
+    pub ena_support: bool,
+    pub sriov: Option<String>,
+    pub boot_mode: Option<String>,
+    pub imds_support: Option<String>,
+    pub tpm_support: Option<String>,
+    pub uefi_data: Option<String>,
+}
+
+impl Default for ImageTraits {
+    /// Those of the public images and of all that is made of their instances.
+    fn default() -> Self {
+        Self {
+            architecture: "x86_64".to_owned(),
+            virtualization: "hvm".to_owned(),
+            ena_support: true,
+            sriov: Some("simple".to_owned()),
+            boot_mode: Some("uefi-preferred".to_owned()),
+            imds_support: None,
+            tpm_support: None,
+            uefi_data: None,
+        }
+    }
+}
+
+/// Whether an image may be deregistered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protection {
+    #[default]
+    Off,
+    On {
+        with_cooldown: bool,
+    },
+    /// Switched off, and in force until then.
+    Until(Timestamp),
+}
+
+impl Protection {
+    /// Whether it holds at this time.
+    pub fn holds(self, now: Timestamp) -> bool {
+        match self {
+            Self::Off => false,
+            Self::On { .. } => true,
+            Self::Until(end) => now < end,
+        }
+    }
+
+    pub fn wire(self, now: Timestamp) -> &'static str {
+        match self {
+            Self::On { with_cooldown: false } => "enabled-without-cooldown",
+            Self::On { with_cooldown: true } => "enabled-with-cooldown",
+            Self::Until(end) if now < end => "enabled-with-cooldown",
+            Self::Off | Self::Until(_) => "disabled",
+        }
+    }
 }
 
 /// A volume that a launch makes.
@@ -42,6 +124,7 @@ pub enum ImageState {
     Pending,
     Available,
     Failed,
+    Disabled,
 }
 
 impl ImageState {
@@ -50,6 +133,7 @@ impl ImageState {
             Self::Pending => "pending",
             Self::Available => "available",
             Self::Failed => "failed",
+            Self::Disabled => "disabled",
         }
     }
 }

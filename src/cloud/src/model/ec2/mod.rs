@@ -31,7 +31,7 @@ pub use cidr::{
 };
 pub use endpoint::{NatGateway, VpcEndpoint};
 pub use fate::{Fate, Interruption, Onset};
-pub use image::{Image, ImageDevice, ImageState, PUBLIC_IMAGES, PublicImage};
+pub use image::{Image, ImageDevice, ImageState, ImageTraits, PUBLIC_IMAGES, Protection, PublicImage};
 pub use instance::{
     CpuOptions, DeviceState, Instance, InstanceDevice, InstanceProfile, InstanceState, MetadataOptions, ShutdownBehavior,
     StateReason,
@@ -42,7 +42,10 @@ pub use network::{
     Destination, InternetGateway, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Subnet, Vpc,
 };
 pub use prefix_list::{PREFIX_LISTS, PrefixList, prefix_list_id};
-pub use storage::{Modification, Snapshot, SnapshotSource, SnapshotState, Upload, Volume, VolumeShape, VolumeState};
+pub use storage::{
+    MODIFICATIONS_A_DAY, Modification, ModificationState, NO_VOLUME, Snapshot, SnapshotSource, SnapshotState, Upload, Volume,
+    VolumeShape, VolumeState,
+};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, PlacementGroup};
 
 /// Tags of one resource.

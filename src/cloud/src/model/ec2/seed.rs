@@ -1,12 +1,14 @@
 //! What exists before anyone asks: the default VPC and the public images.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
 use super::{
-    Destination, Ec2, Image, ImageDevice, ImageState, InternetGateway, NetworkAcl, PUBLIC_IMAGES, Protocol, Route, RouteTable,
-    RuleTarget, SecurityGroup, SecurityGroupRule, Snapshot, SnapshotSource, SnapshotState, Subnet, Tags, Vpc, new_id,
+    Destination, Ec2, Image, ImageDevice, ImageState, ImageTraits, InternetGateway, NO_VOLUME, NetworkAcl, PUBLIC_IMAGES,
+    Protection, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Snapshot, SnapshotSource,
+    SnapshotState, Subnet, Tags, Vpc, new_id,
 };
 use crate::node::Network;
 
@@ -148,7 +150,7 @@ impl Ec2 {
             let layers = vec![public.base.to_owned()];
             let snapshot = Snapshot {
                 id: public.snapshot_id.to_owned(),
-                volume_id: "vol-ffffffff".to_owned(),
+                volume_id: NO_VOLUME.to_owned(),
                 gibibytes: public.gibibytes,
                 description: public.description.to_owned(),
                 state: SnapshotState::Completed,
@@ -158,6 +160,7 @@ impl Ec2 {
                 owner: public.owner.to_owned(),
                 source: SnapshotSource::Root { layers: layers.clone() },
                 parent_id: None,
+                copy_of: None,
                 upload: None,
                 volume_permissions: ["all".to_owned()].into(),
                 tags: Tags::new(),
@@ -185,6 +188,13 @@ impl Ec2 {
                 }],
                 layers,
                 source_instance_id: None,
+                source_image_id: None,
+                traits: ImageTraits::default(),
+                launch_permissions: BTreeSet::new(),
+                deprecation: None,
+                protection: Protection::default(),
+                last_launched: None,
+                without_reboot: false,
                 tags: Tags::new(),
             };
             self.images.insert(image.id.clone(), image);

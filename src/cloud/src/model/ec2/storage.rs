@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ec2, Tags};
 
+/// The volume id that EC2 shows for snapshots without a volume: copies, and those written block by block.
+pub const NO_VOLUME: &str = "vol-ffffffff";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     pub id: String,
@@ -24,6 +27,12 @@ pub struct Volume {
     pub instance_id: Option<String>,
     /// Whether it is an instance's root: a record only, for a root is a stack of layers.
     pub is_root: bool,
+    /// Whether input and output go on by themselves after a fault.
+    #[serde(default)]
+    pub auto_enable_io: bool,
+    /// When it was modified within the last day.
+    #[serde(default)]
+    pub modified: Vec<Timestamp>,
     pub tags: Tags,
 }
 
@@ -48,7 +57,13 @@ impl VolumeState {
     }
 }
 
-/// A volume's last modification; growing is at once, so it is always done.
+/// How often a volume may be modified in 24 hours (ec2.md 6.3).
+pub const MODIFICATIONS_A_DAY: usize = 4;
+
+/// How long a modified volume is optimized, in seconds. EC2 takes minutes to hours; a client sees the state either way.
+const OPTIMIZING_SECONDS: i64 = 2;
+
+/// A volume's last modification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modification {
     pub volume_id: String,
@@ -56,8 +71,33 @@ pub struct Modification {
     pub original: VolumeShape,
     pub target: VolumeShape,
     pub start: Timestamp,
+    /// When the new size was there, or could not be had.
     pub end: Option<Timestamp>,
     pub failure: Option<String>,
+}
+
+/// How far a modification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModificationState {
+    Modifying,
+    /// The new size is there already.
+    Optimizing,
+    Completed(Timestamp),
+    Failed(Timestamp),
+}
+
+impl Modification {
+    pub fn state(&self, now: Timestamp) -> ModificationState {
+        let Some(end) = self.end else { return ModificationState::Modifying };
+        if self.failure.is_some() {
+            return ModificationState::Failed(end);
+        }
+        match end.saturating_add(OPTIMIZING_SECONDS.seconds()) {
+            Ok(done) if done > now => ModificationState::Optimizing,
+            Ok(done) => ModificationState::Completed(done),
+            Err(_) => ModificationState::Completed(end),
+        }
+    }
 }
 
 /// What ModifyVolume can change.
@@ -95,6 +135,9 @@ pub struct Snapshot {
     /// The snapshot that it was written or copied on top of.
     #[serde(default)]
     pub parent_id: Option<String>,
+    /// The snapshot that it is a copy of, until it is made.
+    #[serde(default)]
+    pub copy_of: Option<String>,
     /// How it stands with being written block by block.
     #[serde(default)]
     pub upload: Option<Upload>,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{CHECKSUM, EbsError, Reply, block_index, find};
 use crate::cloud::Cloud;
-use crate::model::ec2::{Ec2, Snapshot, SnapshotSource, SnapshotState};
+use crate::model::ec2::{Ec2, NO_VOLUME, Snapshot, SnapshotSource, SnapshotState};
 use crate::node::blocks::BLOCK;
 use crate::wire::json;
 use crate::wire::query::Query;
@@ -160,7 +160,7 @@ fn related(ec2: &Ec2, first: &Snapshot, second: &Snapshot) -> bool {
         }
         ids
     }
-    let of_one_volume = first.volume_id == second.volume_id && first.upload.is_none() && second.upload.is_none();
+    let of_one_volume = first.volume_id == second.volume_id && first.volume_id != NO_VOLUME;
     of_one_volume || !line(ec2, first).is_disjoint(&line(ec2, second))
 }
 

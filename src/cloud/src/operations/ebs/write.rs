@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CHECKSUM, Call, EbsError, Reply, block_index, find};
 use crate::cloud::Cloud;
-use crate::model::ec2::{Ec2, Snapshot, SnapshotSource, SnapshotState, Tags, Token, Upload, new_id};
+use crate::model::ec2::{Ec2, NO_VOLUME, Snapshot, SnapshotSource, SnapshotState, Tags, Token, Upload, new_id};
 use crate::node::blocks::BLOCK;
 use crate::wire::json;
 
@@ -146,8 +146,7 @@ pub(super) async fn start(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Reply, EbsE
         };
         let snapshot = Snapshot {
             id: id.clone(),
-            // What EC2 shows where no volume is.
-            volume_id: "vol-ffffffff".to_owned(),
+            volume_id: NO_VOLUME.to_owned(),
             // Checked to be between 1 and 65536.
             gibibytes: input.volume_size.unsigned_abs(),
             description: input.description.clone().unwrap_or_default(),
@@ -157,6 +156,7 @@ pub(super) async fn start(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Reply, EbsE
             encrypted,
             owner: ec2.account.clone(),
             source: SnapshotSource::Volume,
+            copy_of: None,
             parent_id: input.parent_snapshot_id.clone(),
             upload: Some(Upload {
                 timeout_minutes: input.timeout.unwrap_or(TIMEOUT),

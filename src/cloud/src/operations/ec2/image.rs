@@ -1,10 +1,12 @@
 //! Machine images.
 
+use jiff::Timestamp;
+
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
-use super::snapshot::{new_snapshot, own, owned, remove, used_by};
+use super::snapshot::{check_rate, new_snapshot, own, owned, remove, used_by};
 use super::turn::{self, Operation, Turn, put_tags, tag_specifications, wire_time};
-use crate::model::ec2::{Ec2, Image, ImageDevice, ImageState, Instance, InstanceState, PUBLIC_IMAGES, Tags, new_id};
+use crate::model::ec2::{Ec2, Image, ImageDevice, ImageState, Instance, InstanceState, PUBLIC_IMAGES, Protection, Tags, new_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -29,11 +31,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         describe,
         &["ImageId", "Owner", "ExecutableBy", "Filter", "IncludeDeprecated", "IncludeDisabled", "MaxResults", "NextToken"],
     ),
-    Operation::read("DescribeImageAttribute", describe_attribute, &["ImageId", "Attribute"]),
     Operation::write("DeregisterImage", deregister, &["ImageId", "DeleteAssociatedSnapshots"]),
 ];
 
-fn check_name(ec2: &Ec2, name: &str) -> Result<(), ApiError> {
+/// Refuses a description that is longer than EC2 keeps.
+pub(super) fn check_description(query: &Query) -> Result<String, ApiError> {
+    let description = query.text("Description").unwrap_or_default();
+    if description.chars().count() > 255 {
+        return Err(ApiError::invalid_value("Description exceeds the maximum length of 255 characters"));
+    }
+    Ok(description.to_owned())
+}
+
+pub(super) fn check_name(ec2: &Ec2, name: &str) -> Result<(), ApiError> {
     let admitted = |character: char| character.is_ascii_alphanumeric() || "()[] ./-'@_".contains(character);
     if !(3..=128).contains(&name.len()) || !name.chars().all(admitted) {
         return Err(ApiError::new(
@@ -55,9 +65,11 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     check_name(turn.ec2, name)?;
     let mut tags = tag_specifications(query, &["image", "snapshot"])?;
     let snapshot_tags = tags.remove("snapshot").unwrap_or_default();
+    let without_reboot = query.boolean("NoReboot")? == Some(true);
     match instance.state {
         InstanceState::Stopped => {}
-        InstanceState::Running if query.boolean("NoReboot")? == Some(true) => {
+        // Folders that change cannot be frozen; a record has none.
+        InstanceState::Running if without_reboot && !turn.config.records => {
             return Err(ApiError::new(
                 "UnsupportedOperation",
                 "This cloud cannot take an image of a running instance with NoReboot; stop it first.",
@@ -72,13 +84,18 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             )));
         }
     }
-    let description = query.text("Description").unwrap_or_default();
+    let description = check_description(query)?;
+    for device in &instance.devices {
+        check_rate(turn, &device.volume_id)?;
+    }
     let id = new_id("ami");
+    // An image has the traits of the one that its instance was launched from.
+    let traits = turn.ec2.images.get(&instance.image_id).map(|image| image.traits.clone()).unwrap_or_default();
     let devices = take_snapshots(turn, &instance, query, &id, &snapshot_tags)?;
     let image = Image {
         id: id.clone(),
         name: name.to_owned(),
-        description: description.to_owned(),
+        description,
         owner: turn.ec2.account.clone(),
         public: false,
         created: turn.now,
@@ -88,6 +105,13 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         devices,
         layers: Vec::new(),
         source_instance_id: Some(instance.id.clone()),
+        source_image_id: None,
+        traits,
+        launch_permissions: Default::default(),
+        deprecation: None,
+        protection: Protection::default(),
+        last_launched: None,
+        without_reboot,
         tags: tags.remove("image").unwrap_or_default(),
     };
     turn.ec2.images.insert(id.clone(), image);
@@ -138,7 +162,7 @@ fn take_snapshots(
     Ok(devices)
 }
 
-fn put_devices(xml: &mut Xml, image: &Image) {
+pub(super) fn put_devices(xml: &mut Xml, image: &Image) {
     xml.list("blockDeviceMapping", &image.devices, |xml, device| {
         xml.put("deviceName", &device.device).element("ebs", |xml| {
             xml.maybe("snapshotId", device.snapshot_id.as_ref())
@@ -152,7 +176,8 @@ fn put_devices(xml: &mut Xml, image: &Image) {
     });
 }
 
-fn put_image(xml: &mut Xml, image: &Image) {
+fn put_image(xml: &mut Xml, image: &Image, ec2: &Ec2, now: Timestamp) {
+    let traits = &image.traits;
     let parameter = PUBLIC_IMAGES.iter().find(|public| public.id == image.id).map(|public| public.parameter);
     xml.put("imageId", &image.id)
         .put("imageLocation", format!("{}/{}", image.owner, image.name))
@@ -161,21 +186,28 @@ fn put_image(xml: &mut Xml, image: &Image) {
         .put("creationDate", wire_time(image.created))
         .put("isPublic", image.public)
         .texts("productCodes", [""; 0])
-        .put("architecture", "x86_64")
+        .put("architecture", &traits.architecture)
         .put("imageType", "machine")
         .put("platformDetails", "Linux/UNIX")
         .put("usageOperation", "RunInstances")
-        .put("enaSupport", true)
-        .put("sriovNetSupport", "simple")
-        .put("bootMode", "uefi-preferred")
+        .put("enaSupport", traits.ena_support)
+        .maybe("sriovNetSupport", traits.sriov.as_ref())
+        .maybe("bootMode", traits.boot_mode.as_ref())
+        .maybe("tpmSupport", traits.tpm_support.as_ref())
+        .maybe("imdsSupport", traits.imds_support.as_ref())
+        .maybe("deprecationTime", image.deprecation.map(wire_time))
+        .put("deregistrationProtection", image.protection.wire(now))
+        .maybe("lastLaunchedTime", image.last_launched.map(wire_time))
         .put("name", &image.name)
         .put("description", &image.description)
         .put("rootDeviceType", "ebs")
         .put("rootDeviceName", &image.root_device);
     put_devices(xml, image);
-    xml.put("virtualizationType", "hvm")
+    xml.put("virtualizationType", &traits.virtualization)
         .put("hypervisor", "xen")
         .maybe("sourceInstanceId", image.source_instance_id.as_ref())
+        .maybe("sourceImageId", image.source_image_id.as_ref())
+        .maybe("sourceImageRegion", image.source_image_id.as_ref().map(|_| &ec2.region))
         .maybe("publicSsmParameterName", parameter);
     if let Some(failure) = &image.failure {
         xml.element("stateReason", |xml| {
@@ -220,17 +252,27 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let users = query.list("ExecutableBy");
     let ec2 = &*turn.ec2;
     turn::IMAGE.asked(&ec2.images, &ids)?;
-    // `all` means launchable by everyone, `self` and an account launchable by permission, which no image here has.
-    let executable = |image: &Image| users.is_empty() || (users.contains(&"all") && image.public);
+    // `all` means launchable by everyone, `self` and an account launchable by explicit permission.
+    let executable = |image: &Image| {
+        let permitted = |user: &str| image.launch_permissions.contains(if user == "self" { ec2.account.as_str() } else { user });
+        users.is_empty() || users.iter().any(|user| if *user == "all" { image.public } else { permitted(user) })
+    };
+    let (now, deprecated, disabled) =
+        (turn.now, query.boolean("IncludeDeprecated")? == Some(true), query.boolean("IncludeDisabled")? == Some(true));
+    // Whoever names an image sees it; its owner always sees what is deprecated (ec2.md 8.11).
+    let hidden = |image: &Image| {
+        let is_old = image.deprecation.is_some_and(|at| at <= now) && image.owner != ec2.account;
+        ids.is_empty() && ((is_old && !deprecated) || (image.state == ImageState::Disabled && !disabled))
+    };
     let found = ec2
         .images
         .values()
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
-        .filter(|image| owned(ec2, &image.owner, &owners) && executable(image))
+        .filter(|image| owned(ec2, &image.owner, &owners) && executable(image) && !hidden(image))
         .filter(|image| filters.admit(&image.tags, |name| values(image, name)));
     let (found, token) = page.cut(found, |image| image.id.clone());
     let mut xml = Xml::new();
-    xml.list("imagesSet", found, put_image);
+    xml.list("imagesSet", found, |xml, image| put_image(xml, image, ec2, now));
     put_next_token(&mut xml, token);
     Ok(xml)
 }
@@ -238,7 +280,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 fn values(image: &Image, name: &str) -> Vec<String> {
     let of_devices = |value: fn(&ImageDevice) -> String| image.devices.iter().map(value).collect();
     vec![match name {
-        "architecture" => "x86_64".to_owned(),
+        "architecture" => image.traits.architecture.clone(),
         "block-device-mapping.delete-on-termination" => {
             return of_devices(|device| device.delete_on_termination.to_string());
         }
@@ -251,7 +293,7 @@ fn values(image: &Image, name: &str) -> Vec<String> {
         "block-device-mapping.volume-type" => return of_devices(|device| device.volume_type.clone()),
         "creation-date" => wire_time(image.created),
         "description" => image.description.clone(),
-        "ena-support" => "true".to_owned(),
+        "ena-support" => image.traits.ena_support.to_string(),
         "hypervisor" => "xen".to_owned(),
         "image-id" => image.id.clone(),
         "image-type" => "machine".to_owned(),
@@ -263,53 +305,23 @@ fn values(image: &Image, name: &str) -> Vec<String> {
         "root-device-type" => "ebs".to_owned(),
         "source-instance-id" => return image.source_instance_id.iter().cloned().collect(),
         "state" => image.state.wire().to_owned(),
-        "sriov-net-support" => "simple".to_owned(),
-        "virtualization-type" => "hvm".to_owned(),
+        "sriov-net-support" => return image.traits.sriov.iter().cloned().collect(),
+        "virtualization-type" => image.traits.virtualization.clone(),
         // No image here has an owner alias.
         _ => return Vec::new(),
     }]
-}
-
-fn describe_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let image = turn::IMAGE.find(&turn.ec2.images, query.required("ImageId")?)?;
-    let attribute = query.required("Attribute")?;
-    let mut xml = Xml::new();
-    xml.put("imageId", &image.id);
-    match attribute {
-        "blockDeviceMapping" => put_devices(&mut xml, image),
-        "launchPermission" => {
-            xml.list("launchPermission", image.public.then_some("all"), |xml, group| {
-                xml.put("group", group);
-            });
-        }
-        "productCodes" => {
-            xml.texts("productCodes", [""; 0]);
-        }
-        "description" | "bootMode" | "sriovNetSupport" | "deregistrationProtection" => {
-            let value = match attribute {
-                "description" => image.description.as_str(),
-                "bootMode" => "uefi-preferred",
-                "sriovNetSupport" => "simple",
-                _ => "disabled",
-            };
-            xml.element(attribute, |xml| {
-                xml.put("value", value);
-            });
-        }
-        "kernel" | "ramdisk" | "tpmSupport" | "uefiData" | "lastLaunchedTime" | "imdsSupport" => {
-            xml.element(attribute, |_| {});
-        }
-        _ => {
-            return Err(ApiError::invalid_value(format!("Value ({attribute}) for parameter attribute is invalid.")));
-        }
-    }
-    Ok(xml)
 }
 
 fn deregister(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let id = query.required("ImageId")?;
     let image = turn::IMAGE.find(&turn.ec2.images, id)?;
     own(turn.ec2, &image.owner, id)?;
+    if image.protection.holds(turn.now) {
+        return Err(ApiError::new(
+            "OperationNotPermitted",
+            format!("The image '{id}' is protected from deregistration; turn its protection off first."),
+        ));
+    }
     let snapshots: Vec<String> = image.devices.iter().filter_map(|device| device.snapshot_id.clone()).collect();
     turn.ec2.images.remove(id);
     let mut xml = Xml::new();

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::deeds::Deed;
 use super::describe_instances::put_reservation;
+use super::image_register::check_bootable;
 use super::launch_network::Place;
 use super::launch_options::{Options, associate};
 use super::launch_request::{ChosenTemplate, Effective, SHARED, effective};
@@ -51,6 +52,7 @@ fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let (least, most) = counts(query)?;
     let image = launch_options::find_image(turn.ec2, &asked)?.clone();
     let options = launch_options::read(turn, &asked)?;
+    check_bootable(&image, options.kind.name)?;
     // Before the address is looked at: a repeated call finds its own address taken.
     let scope = format!("RunInstances/{}", scope_of(turn, &asked));
     if let Some(reservation) = turn.replayed(&scope, query)? {
@@ -75,6 +77,9 @@ fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         turn.ec2.interfaces.remove(&existing.id);
     }
     let reservation = new_id("r");
+    if let Some(image) = turn.ec2.images.get_mut(&launch.image.id) {
+        image.last_launched = Some(turn.now);
+    }
     turn.remember(&scope, query, &reservation);
     // The firewall is marked first, so that all nodes of the launch find one change to carry out.
     turn.deeds.push(Deed::Firewall(launch.place.subnet.vpc_id.clone()));
@@ -252,6 +257,8 @@ impl Launch<'_> {
             created: turn.now,
             instance_id: Some(instance_id.to_owned()),
             is_root,
+            auto_enable_io: false,
+            modified: Vec::new(),
             tags: self.options.tags.volume.clone(),
         };
         let attached = InstanceDevice {

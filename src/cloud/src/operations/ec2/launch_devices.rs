@@ -25,6 +25,7 @@ pub(super) fn read(ec2: &Ec2, image: &Image, query: &Query) -> Result<Vec<ImageD
     for mapping in query.structures("BlockDeviceMapping") {
         mapping.only(&ACCEPTED)?;
         let name = mapping.required("DeviceName")?;
+        check_device_name(name)?;
         let place = devices.iter().position(|device| device.device == name);
         if mapping.text("NoDevice").is_some() {
             match place {
@@ -46,6 +47,9 @@ pub(super) fn read(ec2: &Ec2, image: &Image, query: &Query) -> Result<Vec<ImageD
             Some(place) => devices[place] = device,
             None => devices.push(device),
         }
+    }
+    for device in &mut devices {
+        device.encrypted |= ec2.ebs_encryption_by_default;
     }
     devices.sort_by_key(|device| device.device != image.root_device);
     Ok(devices)
@@ -100,17 +104,11 @@ fn read_device(
     if let Some(delete) = mapping.boolean("Ebs.DeleteOnTermination")? {
         device.delete_on_termination = delete;
     }
-    if let Some(encrypted) = mapping.boolean("Ebs.Encrypted")? {
-        device.encrypted |= encrypted;
-    }
-    let positive = |name: &str| -> Result<Option<u64>, ApiError> {
-        Ok(mapping.integer(name)?.map(|number| u64::try_from(number).unwrap_or(0)))
-    };
-    let asked = VolumeOptions {
-        volume_type: mapping.text("Ebs.VolumeType"),
-        iops: positive("Ebs.Iops")?,
-        throughput: positive("Ebs.Throughput")?,
-    };
+    // Copies of what is encrypted are, too.
+    let of = device.snapshot_id.as_ref().and_then(|id| ec2.snapshots.get(id));
+    let asked_encryption = mapping.boolean("Ebs.Encrypted")?;
+    device.encrypted |= asked_encryption == Some(true) || of.is_some_and(|snapshot| snapshot.encrypted);
+    let asked = VolumeOptions::read(mapping)?;
     let volume_type = asked.volume_type.unwrap_or(&device.volume_type).to_owned();
     let same = volume_type == device.volume_type;
     let iops = asked.iops.or(device.iops.filter(|_| same));
@@ -120,10 +118,35 @@ fn read_device(
     Ok(device)
 }
 
-struct VolumeOptions<'a> {
-    volume_type: Option<&'a str>,
-    iops: Option<u64>,
-    throughput: Option<u64>,
+/// What a mapping says of its volume's performance.
+pub(super) struct VolumeOptions<'a> {
+    pub volume_type: Option<&'a str>,
+    pub iops: Option<u64>,
+    pub throughput: Option<u64>,
+}
+
+impl<'a> VolumeOptions<'a> {
+    pub fn read(mapping: &'a Query) -> Result<Self, ApiError> {
+        let positive = |name: &str| -> Result<Option<u64>, ApiError> {
+            Ok(mapping.integer(name)?.map(|number| u64::try_from(number).unwrap_or(0)))
+        };
+        Ok(Self {
+            volume_type: mapping.text("Ebs.VolumeType"),
+            iops: positive("Ebs.Iops")?,
+            throughput: positive("Ebs.Throughput")?,
+        })
+    }
+}
+
+/// Refuses a name that no EBS volume can have.
+pub(super) fn check_device_name(device: &str) -> Result<(), ApiError> {
+    let suffix = device.strip_prefix("/dev/sd").or(device.strip_prefix("/dev/xvd"));
+    if suffix.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_value(format!(
+        "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."
+    )))
 }
 
 /// The size of a snapshot that a data volume can be made from.
@@ -183,6 +206,7 @@ pub(super) fn performance(
         (Some(range), None) if volume_type == "gp3" => Some(*range.start()),
         (Some(_), None) => return Err(ApiError::missing_parameter("iops")),
     };
+    check_iops_ratio(volume_type, gibibytes, iops)?;
     let throughput = match (volume_type, throughput) {
         ("gp3", given) => Some(given.unwrap_or(125)),
         (_, None) => None,
@@ -195,5 +219,32 @@ pub(super) fn performance(
     if throughput.is_some_and(|throughput| !(125..=2_000).contains(&throughput)) {
         return Err(ApiError::invalid_value("Throughput is invalid; valid are 125 to 2000 MiB/s"));
     }
+    // A quarter of a MiB/s for each operation a second.
+    if let (Some(throughput), Some(iops)) = (throughput, iops)
+        && throughput * 4 > iops
+    {
+        return Err(ApiError::invalid_value(format!(
+            "Throughput (MiBps) to iops ratio of {throughput} to {iops} is too high; maximum is 0.250000 MiBps per iops."
+        )));
+    }
     Ok((iops, throughput))
+}
+
+/// Refuses more operations a second than a volume of this size can have.
+fn check_iops_ratio(volume_type: &str, gibibytes: u64, iops: Option<u64>) -> Result<(), ApiError> {
+    let Some(iops) = iops else { return Ok(()) };
+    let most = match volume_type {
+        // Every gp3 volume has 3000, however small.
+        "gp3" if iops <= 3_000 => return Ok(()),
+        "gp3" => 500,
+        "io1" => 50,
+        "io2" => 1_000,
+        _ => return Ok(()),
+    };
+    if iops > gibibytes * most {
+        return Err(ApiError::invalid_value(format!(
+            "Iops to volume size ratio of {iops} to {gibibytes} is too high; maximum is {most} per GiB."
+        )));
+    }
+    Ok(())
 }

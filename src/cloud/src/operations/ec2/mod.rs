@@ -13,6 +13,8 @@ mod endpoint;
 mod filter;
 mod gateway;
 mod image;
+mod image_attribute;
+mod image_register;
 mod instance_attribute;
 mod instances;
 mod key_pair;
@@ -35,10 +37,13 @@ mod route_table;
 mod security_group;
 mod security_group_rule;
 mod snapshot;
+mod snapshot_attribute;
+mod snapshot_copy;
 mod tags;
 mod turn;
 mod unkind;
 mod volume;
+mod volume_status;
 mod vpc;
 
 #[cfg(test)]
@@ -73,6 +78,8 @@ const OPERATIONS: &[&[Operation]] = &[
     endpoint::OPERATIONS,
     gateway::OPERATIONS,
     image::OPERATIONS,
+    image_attribute::OPERATIONS,
+    image_register::OPERATIONS,
     instance_attribute::OPERATIONS,
     instances::OPERATIONS,
     key_pair::OPERATIONS,
@@ -88,8 +95,11 @@ const OPERATIONS: &[&[Operation]] = &[
     security_group::OPERATIONS,
     security_group_rule::OPERATIONS,
     snapshot::OPERATIONS,
+    snapshot_attribute::OPERATIONS,
+    snapshot_copy::OPERATIONS,
     tags::OPERATIONS,
     volume::OPERATIONS,
+    volume_status::OPERATIONS,
     vpc::OPERATIONS,
 ];
 

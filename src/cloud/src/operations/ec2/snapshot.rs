@@ -1,7 +1,10 @@
 //! Snapshots.
 
+use jiff::ToSpan as _;
+
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
+use super::image::check_description;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
 use crate::model::ec2::{Ec2, InstanceState, Snapshot, SnapshotSource, SnapshotState, Tags, Volume, VolumeState, new_id};
 use crate::wire::error::ApiError;
@@ -19,7 +22,23 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     if ![VolumeState::Available, VolumeState::InUse].contains(&volume.state) {
         return Err(ApiError::new("IncorrectState", format!("Volume '{}' is {}.", volume.id, volume.state.wire())));
     }
-    let root_of = volume.instance_id.as_ref().filter(|_| volume.is_root).and_then(|id| turn.ec2.instance(id));
+    check_still(turn, volume)?;
+    check_rate(turn, &volume.id)?;
+    let tags = tags_for(query, "snapshot")?;
+    let description = check_description(query)?;
+    let snapshot = new_snapshot(turn, volume, &description, tags);
+    let mut xml = Xml::new();
+    put_snapshot(&mut xml, &snapshot);
+    turn.deeds.push(Deed::Snapshot(snapshot.id.clone()));
+    turn.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
+    Ok(xml)
+}
+
+/// Refuses a snapshot of a root while its node runs: folders that change cannot be frozen.
+pub(super) fn check_still(turn: &Turn<'_>, volume: &Volume) -> Result<(), ApiError> {
+    // A record has none.
+    let is_root = volume.is_root && !turn.config.records;
+    let root_of = volume.instance_id.as_ref().filter(|_| is_root).and_then(|id| turn.ec2.instance(id));
     if let Some(instance) = root_of.filter(|instance| instance.state != InstanceState::Stopped) {
         return Err(ApiError::new(
             "UnsupportedOperation",
@@ -30,14 +49,25 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             ),
         ));
     }
-    let tags = tags_for(query, "snapshot")?;
-    let description = query.text("Description").unwrap_or_default();
-    let snapshot = new_snapshot(turn, volume, description, tags);
-    let mut xml = Xml::new();
-    put_snapshot(&mut xml, &snapshot);
-    turn.deeds.push(Deed::Snapshot(snapshot.id.clone()));
-    turn.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
-    Ok(xml)
+    Ok(())
+}
+
+/// Refuses a second snapshot of a volume within 15 seconds (ec2.md 8.1).
+pub(super) fn check_rate(turn: &Turn<'_>, volume_id: &str) -> Result<(), ApiError> {
+    const SECONDS: i64 = 15;
+    let recent = |snapshot: &Snapshot| {
+        let due = snapshot.started.saturating_add(SECONDS.seconds()).unwrap_or(snapshot.started);
+        snapshot.volume_id == volume_id && snapshot.upload.is_none() && due > turn.now
+    };
+    if turn.ec2.snapshots.values().any(recent) {
+        return Err(ApiError::new(
+            "SnapshotCreationPerVolumeRateExceeded",
+            format!(
+                "The maximum per volume CreateSnapshot request rate has been exceeded. Wait {SECONDS} seconds for {volume_id}."
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// A snapshot of a volume that is still to be taken.
@@ -55,17 +85,18 @@ pub(super) fn new_snapshot(turn: &Turn<'_>, volume: &Volume, description: &str, 
         // A root's layers are known once it is frozen.
         source: SnapshotSource::Volume,
         parent_id: None,
+        copy_of: None,
         upload: None,
         volume_permissions: Default::default(),
         tags,
     }
 }
 
-fn progress(snapshot: &Snapshot) -> &'static str {
+pub(super) fn progress(snapshot: &Snapshot) -> &'static str {
     if snapshot.state == SnapshotState::Completed { "100%" } else { "0%" }
 }
 
-fn put_snapshot(xml: &mut Xml, snapshot: &Snapshot) {
+pub(super) fn put_snapshot(xml: &mut Xml, snapshot: &Snapshot) {
     xml.put("snapshotId", &snapshot.id)
         .put("volumeId", &snapshot.volume_id)
         .put("status", snapshot.state.wire())

@@ -1,12 +1,15 @@
 //! Volumes.
 
+use jiff::{Timestamp, ToSpan as _};
+
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_devices::{performance, usable_snapshot};
+use super::launch_devices::{check_device_name, performance, usable_snapshot};
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
 use super::vpc::{requested_zone, zone_id};
 use crate::model::ec2::{
-    DeviceState, Ec2, InstanceDevice, InstanceState, Modification, Volume, VolumeShape, VolumeState, new_id,
+    DeviceState, Ec2, InstanceDevice, InstanceState, MODIFICATIONS_A_DAY, Modification, ModificationState, Volume, VolumeShape,
+    VolumeState, new_id,
 };
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
@@ -81,6 +84,9 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     };
     let volume_type = query.text("VolumeType").unwrap_or("gp2");
     let (iops, throughput) = performance(volume_type, gibibytes, positive(query, "Iops")?, positive(query, "Throughput")?)?;
+    // A volume of an encrypted snapshot is encrypted, as is every one of an account that encrypts by default.
+    let of_encrypted = snapshot_id.and_then(|id| turn.ec2.snapshots.get(id)).is_some_and(|snapshot| snapshot.encrypted);
+    let encrypted = of_encrypted || turn.ec2.ebs_encryption_by_default || query.boolean("Encrypted")? == Some(true);
     let volume = Volume {
         id: new_id("vol"),
         gibibytes,
@@ -88,12 +94,14 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         volume_type: volume_type.to_owned(),
         iops,
         throughput,
-        encrypted: query.boolean("Encrypted")?.unwrap_or(false),
+        encrypted,
         snapshot_id: snapshot_id.map(str::to_owned),
         state: VolumeState::Creating,
         created: turn.now,
         instance_id: None,
         is_root: false,
+        auto_enable_io: false,
+        modified: Vec::new(),
         tags,
     };
     let mut xml = Xml::new();
@@ -205,12 +213,7 @@ fn attach(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let device = query.required("Device")?;
     let volume = turn::VOLUME.find(&turn.ec2.volumes, volume_id)?;
     let instance = turn::INSTANCE.find(&turn.ec2.instances, instance_id)?;
-    let suffix = device.strip_prefix("/dev/sd").or(device.strip_prefix("/dev/xvd"));
-    if !suffix.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
-        return Err(ApiError::invalid_value(format!(
-            "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."
-        )));
-    }
+    check_device_name(device)?;
     match volume.state {
         VolumeState::Available => {}
         VolumeState::InUse => {
@@ -291,15 +294,28 @@ fn detach(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let volume_id = query.required("VolumeId")?;
     let now = turn.now;
-    if turn.ec2.modifications.get(volume_id).is_some_and(|modification| modification.end.is_none()) {
-        return Err(ApiError::new(
-            "IncorrectModificationState",
-            format!("Volume {volume_id} already has an ongoing modification"),
-        ));
-    }
+    let is_under_way = |modification: &Modification| {
+        [ModificationState::Modifying, ModificationState::Optimizing].contains(&modification.state(now))
+    };
+    let under_way = turn.ec2.modifications.get(volume_id).is_some_and(is_under_way);
     let volume = turn::VOLUME.find_mut(&mut turn.ec2.volumes, volume_id)?;
     if ![VolumeState::Available, VolumeState::InUse].contains(&volume.state) {
         return Err(ApiError::new("IncorrectState", format!("Volume '{volume_id}' is {}.", volume.state.wire())));
+    }
+    if under_way {
+        return Err(ApiError::new(
+            "IncorrectModificationState",
+            format!("Volume {volume_id} is not in the correct modification state: its last modification is not completed"),
+        ));
+    }
+    let day_ago = now.saturating_sub(24.hours()).unwrap_or(Timestamp::MIN);
+    if volume.modified.iter().filter(|at| **at > day_ago).count() >= MODIFICATIONS_A_DAY {
+        return Err(ApiError::new(
+            "VolumeModificationRateExceeded",
+            format!(
+                "Volume {volume_id} was modified {MODIFICATIONS_A_DAY} times within 24 hours, which is the most there can be"
+            ),
+        ));
     }
     let original = volume.shape();
     let gibibytes = positive(query, "Size")?.unwrap_or(original.gibibytes);
@@ -316,26 +332,31 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     volume.gibibytes = target.gibibytes;
     volume.volume_type.clone_from(&target.volume_type);
     (volume.iops, volume.throughput) = (target.iops, target.throughput);
+    volume.modified.retain(|at| *at > day_ago);
+    volume.modified.push(now);
     let modification = Modification { volume_id: volume_id.to_owned(), original, target, start: now, end: None, failure: None };
     let mut xml = Xml::new();
-    xml.element("volumeModification", |xml| put_modification(xml, &modification));
+    xml.element("volumeModification", |xml| put_modification(xml, &modification, now));
     turn.ec2.modifications.insert(volume_id.to_owned(), modification);
     turn.deeds.push(Deed::Grow(volume_id.to_owned()));
     Ok(xml)
 }
 
-fn modification_state(modification: &Modification) -> &'static str {
-    match (&modification.end, &modification.failure) {
-        (None, _) => "modifying",
-        (Some(_), None) => "completed",
-        (Some(_), Some(_)) => "failed",
+/// The state's name, the progress in per cent, and when it ended.
+fn modification_state(modification: &Modification, now: Timestamp) -> (&'static str, u8, Option<Timestamp>) {
+    match modification.state(now) {
+        ModificationState::Modifying => ("modifying", 0, None),
+        ModificationState::Optimizing => ("optimizing", 50, None),
+        ModificationState::Completed(end) => ("completed", 100, Some(end)),
+        ModificationState::Failed(end) => ("failed", 0, Some(end)),
     }
 }
 
-fn put_modification(xml: &mut Xml, modification: &Modification) {
+fn put_modification(xml: &mut Xml, modification: &Modification, now: Timestamp) {
+    let (state, progress, end) = modification_state(modification, now);
     let (original, target) = (&modification.original, &modification.target);
     xml.put("volumeId", &modification.volume_id)
-        .put("modificationState", modification_state(modification))
+        .put("modificationState", state)
         .maybe("statusMessage", modification.failure.as_ref())
         .put("targetSize", target.gibibytes)
         .maybe("targetIops", target.iops)
@@ -347,14 +368,16 @@ fn put_modification(xml: &mut Xml, modification: &Modification) {
         .put("originalVolumeType", &original.volume_type)
         .maybe("originalThroughput", original.throughput)
         .put("originalMultiAttachEnabled", false)
-        .put("progress", if modification.end.is_some() { 100 } else { 0 })
+        .put("progress", progress)
         .put("startTime", wire_time(modification.start))
-        .maybe("endTime", modification.end.map(wire_time));
+        .maybe("endTime", end.map(wire_time));
 }
 
 fn describe_modifications(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let filters = Filters::read(query, &["modification-state", "volume-id", "target-size", "original-size"])?;
-    let page = Page::read(query)?;
+    // At most 500, as the service model says.
+    let page = Page::within(query, 1..=500, 500)?;
+    let now = turn.now;
     let ids = query.list("VolumeId");
     let ec2 = &*turn.ec2;
     turn::VOLUME.asked(&ec2.volumes, &ids)?;
@@ -371,7 +394,7 @@ fn describe_modifications(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, Api
         .filter(|modification| {
             filters.admit(&Default::default(), |name| {
                 vec![match name {
-                    "modification-state" => modification_state(modification).to_owned(),
+                    "modification-state" => modification_state(modification, now).0.to_owned(),
                     "volume-id" => modification.volume_id.clone(),
                     "target-size" => modification.target.gibibytes.to_string(),
                     _ => modification.original.gibibytes.to_string(),
@@ -380,7 +403,7 @@ fn describe_modifications(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, Api
         });
     let (found, token) = page.cut(found, |modification| modification.volume_id.clone());
     let mut xml = Xml::new();
-    xml.list("volumeModificationSet", found, put_modification);
+    xml.list("volumeModificationSet", found, |xml, modification| put_modification(xml, modification, now));
     put_next_token(&mut xml, token);
     Ok(xml)
 }

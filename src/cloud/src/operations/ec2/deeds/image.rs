@@ -28,6 +28,10 @@ pub(super) async fn settle_snapshot(cloud: &Arc<Cloud>, id: &str) {
 
 /// Freezes or copies what a snapshot is of.
 async fn take(cloud: &Arc<Cloud>, id: &str) -> Result<(), DriverError> {
+    let copy_of = cloud.state().ec2.snapshots.get(id).and_then(|snapshot| snapshot.copy_of.clone());
+    if let Some(source_id) = copy_of {
+        return copy(cloud, &source_id, id).await;
+    }
     let source = {
         let state = cloud.state();
         let Some(snapshot) = state.ec2.snapshots.get(id) else { return Ok(()) };
@@ -58,11 +62,27 @@ async fn take(cloud: &Arc<Cloud>, id: &str) -> Result<(), DriverError> {
     }
 }
 
+/// Copies a snapshot's blocks; layers are shared, so those of a root are there already.
+async fn copy(cloud: &Arc<Cloud>, source_id: &str, id: &str) -> Result<(), DriverError> {
+    let is_volume = cloud.state().ec2.snapshots.get(id).is_some_and(|snapshot| snapshot.source == SnapshotSource::Volume);
+    if is_volume {
+        cloud.driver.blocks().copy(source_id, id).await?;
+    }
+    // What was deleted meanwhile may have been copied in part.
+    match cloud.state().ec2.snapshots.contains_key(source_id) {
+        true => Ok(()),
+        false => Err(DriverError::State(format!("{source_id} was deleted before it was copied"))),
+    }
+}
+
 /// Notes how a snapshot ended.
 fn finish(ec2: &mut Ec2, id: &str, outcome: &Result<(), DriverError>) {
     if let Some(snapshot) = ec2.snapshots.get_mut(id) {
         match outcome {
-            Ok(()) => snapshot.state = SnapshotState::Completed,
+            Ok(()) => {
+                snapshot.state = SnapshotState::Completed;
+                snapshot.copy_of = None;
+            }
             Err(error) => {
                 snapshot.state = SnapshotState::Error;
                 snapshot.state_message = Some(crate::store::chain(error));
@@ -78,12 +98,16 @@ pub(super) async fn settle_image(cloud: &Arc<Cloud>, id: &str) {
         let image = state.ec2.images.get(id).filter(|image| image.state == ImageState::Pending);
         image.and_then(|image| {
             let snapshots = image.devices.iter().filter_map(|device| device.snapshot_id.clone());
-            Some((image.source_instance_id.clone()?, snapshots.collect::<Vec<_>>()))
+            let still = image.without_reboot;
+            Some((image.source_instance_id.clone(), still, snapshots.collect::<Vec<_>>()))
         })
     };
-    let Some((instance_id, snapshots)) = source else { return };
-    let _guard = cloud.settling.lock(&instance_id).await;
-    let outcome = take_all(cloud, &instance_id, &snapshots).await;
+    let Some((instance_id, without_reboot, snapshots)) = source else { return };
+    let _guard = cloud.settling.lock(instance_id.as_deref().unwrap_or(id)).await;
+    let outcome = match &instance_id {
+        Some(instance_id) => take_all(cloud, instance_id, without_reboot, &snapshots).await,
+        None => take_each(cloud, &snapshots).await,
+    };
     let failure = outcome.as_ref().err().map(|error| crate::store::chain(error));
     {
         let mut state = cloud.state();
@@ -103,23 +127,17 @@ pub(super) async fn settle_image(cloud: &Arc<Cloud>, id: &str) {
 }
 
 /// Takes the snapshots of an image, the root's first.
-async fn take_all(cloud: &Arc<Cloud>, instance_id: &str, snapshots: &[String]) -> Result<(), DriverError> {
+async fn take_all(cloud: &Arc<Cloud>, instance_id: &str, without_reboot: bool, snapshots: &[String]) -> Result<(), DriverError> {
     let state = cloud.state().ec2.instance(instance_id).map(|instance| instance.state);
     let restart = match state {
         Some(InstanceState::Stopped) => false,
-        Some(InstanceState::Running) => true,
+        Some(InstanceState::Running) => !without_reboot,
         _ => return Err(DriverError::State(format!("{instance_id} was stopped or terminated meanwhile"))),
     };
     if restart {
         cloud.driver.stop(instance_id, false).await?;
     }
-    let mut outcome = Ok(());
-    for snapshot_id in snapshots {
-        outcome = take(cloud, snapshot_id).await;
-        if outcome.is_err() {
-            break;
-        }
-    }
+    let outcome = take_each(cloud, snapshots).await;
     if restart {
         let booted = instance::boot(cloud, instance_id).await;
         if !report(cloud, &format!("restart of {instance_id} after its image"), booted)
@@ -130,4 +148,11 @@ async fn take_all(cloud: &Arc<Cloud>, instance_id: &str, snapshots: &[String]) -
         }
     }
     outcome
+}
+
+async fn take_each(cloud: &Arc<Cloud>, snapshots: &[String]) -> Result<(), DriverError> {
+    for snapshot_id in snapshots {
+        take(cloud, snapshot_id).await?;
+    }
+    Ok(())
 }

@@ -91,8 +91,15 @@ async fn bring_up(cloud: &Arc<Cloud>, id: &str) -> Result<(), DriverError> {
     }) else {
         return Ok(());
     };
-    if let Some(base) = layers.first() {
-        ensure_base(cloud, base).await?;
+    match layers.first() {
+        Some(base) => ensure_base(cloud, base).await?,
+        None if cloud.config.records => {}
+        // An image that was registered with blocks: a disk, where a container needs folders.
+        None => {
+            let message = "the image's root snapshot holds blocks of a disk, which this cloud cannot boot: \
+                           launch an image that was made with CreateImage";
+            return Err(DriverError::State(message.to_owned()));
+        }
     }
     for volume_id in volumes {
         storage::make(cloud, &volume_id).await?;

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::model::ec2::PUBLIC_IMAGES;
 use crate::node::records::Records;
 use crate::node::{Answer, Disturbance, Driver, NodeBoot, NodeCommand, NodeCommandResult, NodeDevice, NodeFirewall, VpcNetwork};
-use crate::operations::ec2;
+use crate::operations::{ebs, ec2};
 use crate::store::Log;
 use crate::wire::query::Query;
 
@@ -205,6 +205,54 @@ impl Bench {
     pub async fn first(&self, action: &str, form: &str, element: &str) -> String {
         let answer = self.ok(action, form).await;
         texts(&answer, element).into_iter().next().unwrap_or_else(|| panic!("no {element} in {answer}"))
+    }
+
+    /// A completed snapshot of this many GiB with one block, written through the EBS direct API.
+    pub async fn uploaded(&self, gibibytes: u64) -> String {
+        use base64::Engine as _;
+        use hyper::body::Bytes;
+        use sha2::Digest as _;
+        let block = vec![7; crate::node::blocks::BLOCK];
+        let sum = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(&block));
+        let call = async |method: hyper::Method, path: &str, headers: &[(&'static str, &str)], body: Bytes| {
+            let headers = headers.iter().map(|(name, value)| {
+                let value = hyper::header::HeaderValue::from_str(value).expect("a header value");
+                (hyper::header::HeaderName::from_static(name), value)
+            });
+            let (path, query, headers) = (path.to_owned(), String::new(), headers.collect());
+            let reply = ebs::call(&self.cloud, &ebs::Call { method, path, query, headers, body }).await;
+            reply.expect("an answer").body
+        };
+        let input = format!("{{\"VolumeSize\":{gibibytes}}}");
+        let started = call(hyper::Method::POST, "/snapshots", &[], input.into()).await;
+        let started: serde_json::Value = serde_json::from_slice(&started).expect("JSON");
+        let id = started["SnapshotId"].as_str().expect("an id").to_owned();
+        let headers = [("x-amz-data-length", "524288"), ("x-amz-checksum", sum.as_str()), ("x-amz-checksum-algorithm", "SHA256")];
+        call(hyper::Method::PUT, &format!("/snapshots/{id}/blocks/0"), &headers, block.into()).await;
+        let path = format!("/snapshots/completion/{id}");
+        call(hyper::Method::POST, &path, &[("x-amz-changedblockscount", "1")], Bytes::new()).await;
+        if let Some(snapshot) = self.cloud.state().ec2.snapshots.get_mut(&id) {
+            snapshot.state = crate::model::ec2::SnapshotState::Completed;
+        }
+        id
+    }
+
+    /// The contents of snapshots.
+    pub fn cloud_blocks(&self) -> crate::node::blocks::Blocks {
+        self.cloud.driver.blocks()
+    }
+
+    /// Waits until a snapshot is completed.
+    pub async fn until_completed(&self, id: &str) {
+        self.until(|bench| bench.cloud.state().ec2.snapshots[id].state.wire() == "completed").await;
+    }
+
+    /// Lets so many seconds pass for all snapshots.
+    pub fn age_snapshots(&self, seconds: i64) {
+        use jiff::ToSpan as _;
+        for snapshot in self.cloud.state().ec2.snapshots.values_mut() {
+            snapshot.started = snapshot.started.checked_sub(seconds.seconds()).expect("an earlier time");
+        }
     }
 
     /// A VPC 10.0.0.0/16 with a subnet 10.0.0.0/24 in the first zone.

@@ -11,6 +11,8 @@ mod keys;
 mod launches;
 mod networks;
 mod recovery;
+mod registered;
 mod routes;
 mod rules;
+mod snapshots;
 mod volumes;

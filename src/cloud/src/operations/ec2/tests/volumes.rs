@@ -34,6 +34,7 @@ async fn a_volume_is_made_attached_grown_detached_and_deleted() {
     bench.ok("ModifyVolume", &format!("VolumeId={volume}&Size=20")).await;
     bench.until(|bench| bench.did(&format!("grow_volume {volume} 20"))).await;
     assert_eq!(bench.first("DescribeVolumesModifications", &format!("VolumeId.1={volume}"), "targetSize").await, "20");
+    assert_eq!(bench.code("ModifyVolume", &format!("VolumeId={volume}&Size=30")).await, "IncorrectModificationState");
     bench.ok("DetachVolume", &format!("VolumeId={volume}")).await;
     until_volume(&bench, &volume, "available").await;
     assert_eq!(bench.code("DetachVolume", &format!("VolumeId={volume}")).await, "IncorrectState");
@@ -117,4 +118,97 @@ async fn a_volume_comes_back_from_its_snapshot() {
     bench.until(|bench| bench.did(&format!("create_volume {copy} 7 Some(\"{snapshot}\")"))).await;
     bench.ok("DeleteSnapshot", &format!("SnapshotId={snapshot}")).await;
     bench.until(|bench| bench.did(&format!("delete_volume_snapshot {snapshot}"))).await;
+}
+
+/// Lets so many seconds pass for a volume's last modification.
+fn age_modification(bench: &Bench, volume: &str, seconds: i64) {
+    use jiff::ToSpan as _;
+    let mut state = bench.cloud.state();
+    let modification = state.ec2.modifications.get_mut(volume).expect("a modification");
+    modification.end = modification.end.map(|end| end.checked_sub(seconds.seconds()).expect("an earlier time"));
+}
+
+#[tokio::test]
+async fn a_modified_volume_is_optimized_for_a_while_and_modified_four_times_a_day() {
+    let bench = Bench::new();
+    let volume = bench.first("CreateVolume", "AvailabilityZone=us-east-1a&Size=1&VolumeType=gp3", "volumeId").await;
+    until_volume(&bench, &volume, "available").await;
+    let shown = format!("VolumeId.1={volume}");
+    for size in 2..=5 {
+        let answer = bench.ok("ModifyVolume", &format!("VolumeId={volume}&Size={size}")).await;
+        assert_eq!(texts(&answer, "modificationState"), ["modifying"]);
+        bench.until(|bench| bench.cloud.state().ec2.modifications[&volume].end.is_some()).await;
+        assert_eq!(bench.all("DescribeVolumesModifications", &shown, "modificationState").await, ["optimizing"]);
+        age_modification(&bench, &volume, 2);
+        let answer = bench.ok("DescribeVolumesModifications", &shown).await;
+        assert_eq!(
+            (texts(&answer, "modificationState"), texts(&answer, "progress")),
+            (vec!["completed".into()], vec!["100".into()])
+        );
+    }
+    let more = format!("VolumeId={volume}&Size=9");
+    assert_eq!(bench.code("ModifyVolume", &more).await, "VolumeModificationRateExceeded");
+    {
+        use jiff::ToSpan as _;
+        let mut state = bench.cloud.state();
+        let oldest = &mut state.ec2.volumes.get_mut(&volume).expect("the volume").modified[0];
+        *oldest = oldest.checked_sub(24.hours()).expect("an earlier time");
+    }
+    bench.ok("ModifyVolume", &more).await;
+    assert_eq!(bench.code("DescribeVolumesModifications", "MaxResults=501").await, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn performance_is_in_proportion_to_size() {
+    let bench = Bench::new();
+    let form = |rest: &str| format!("AvailabilityZone=us-east-1a&{rest}");
+    for refused in [
+        "Size=7&VolumeType=gp3&Iops=3501",
+        "Size=100&VolumeType=gp3&Throughput=751",
+        "Size=10&VolumeType=io1&Iops=501",
+        "Size=4&VolumeType=io2&Iops=4001",
+    ] {
+        assert_eq!(bench.code("CreateVolume", &form(refused)).await, "InvalidParameterValue", "{refused}");
+    }
+    for admitted in [
+        "Size=1&VolumeType=gp3",
+        "Size=7&VolumeType=gp3&Iops=3500&Throughput=875",
+        "Size=10&VolumeType=io1&Iops=500",
+        "Size=4&VolumeType=io2&Iops=4000",
+    ] {
+        bench.ok("CreateVolume", &form(admitted)).await;
+    }
+}
+
+#[tokio::test]
+async fn device_names_of_a_launch_are_those_of_ebs() {
+    let bench = Bench::new();
+    let launch = |device: &str| {
+        format!(
+            "ImageId={}&InstanceType=c7i.large&MinCount=1&MaxCount=1\
+             &BlockDeviceMapping.1.DeviceName={device}&BlockDeviceMapping.1.Ebs.VolumeSize=1",
+            super::bench::BASE
+        )
+    };
+    for refused in ["sdf", "/dev/nvme1n1", "/dev/sd", "/dev/sdf/../x"] {
+        assert_eq!(bench.code("RunInstances", &launch(refused)).await, "InvalidParameterValue", "{refused}");
+    }
+    bench.ok("RunInstances", &launch("/dev/xvdf")).await;
+}
+
+#[tokio::test]
+async fn volumes_tell_their_status_and_their_attribute() {
+    let bench = Bench::new();
+    let volume = bench.first("CreateVolume", "AvailabilityZone=us-east-1a&Size=4&VolumeType=io2&Iops=100", "volumeId").await;
+    until_volume(&bench, &volume, "available").await;
+    let answer = bench.ok("DescribeVolumeStatus", &format!("VolumeId.1={volume}")).await;
+    assert_eq!(texts(&answer, "name"), ["io-enabled", "io-performance"]);
+    assert!(answer.contains("<status>ok</status>") && answer.contains("<status>normal</status>"), "{answer}");
+    let impaired = "Filter.1.Name=volume-status.status&Filter.1.Value.1=impaired";
+    assert!(bench.all("DescribeVolumeStatus", impaired, "volumeId").await.is_empty());
+    let attribute = format!("VolumeId={volume}&Attribute=autoEnableIO");
+    assert_eq!(bench.first("DescribeVolumeAttribute", &attribute, "value").await, "false");
+    bench.ok("ModifyVolumeAttribute", &format!("VolumeId={volume}&AutoEnableIO.Value=true")).await;
+    assert_eq!(bench.first("DescribeVolumeAttribute", &attribute, "value").await, "true");
+    assert_eq!(bench.code("DescribeVolumeAttribute", &attribute.replace("autoEnableIO", "x")).await, "InvalidParameterValue");
 }
