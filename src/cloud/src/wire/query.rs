@@ -132,16 +132,24 @@ impl Query {
     /// `BlockDeviceMapping.Ebs.VolumeSize`.
     pub fn only(&self, names: &[&str]) -> Result<(), ApiError> {
         for (path, _) in self.leaves() {
-            let plain: Vec<&str> = path.split('.').filter(|part| part.parse::<u64>().is_err()).collect();
-            let plain = plain.join(".");
-            let admitted =
-                names.iter().any(|name| plain.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
-            if !admitted {
+            let plain = plain(&path);
+            if !names.iter().any(|name| is_below(&plain, name)) {
                 return Err(ApiError::unknown_parameter(&path));
             }
         }
         Ok(())
     }
+}
+
+/// A path without its list numbers: `Filter.Value` of `Filter.1.Value.2`.
+pub fn plain(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').filter(|part| part.parse::<u64>().is_err()).collect();
+    parts.join(".")
+}
+
+/// Whether a plain path is this name or lies below it.
+pub fn is_below(plain: &str, name: &str) -> bool {
+    plain.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Undoes form encoding.

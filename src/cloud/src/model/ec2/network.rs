@@ -15,6 +15,9 @@ pub struct Vpc {
     pub is_default: bool,
     pub dns_support: bool,
     pub dns_hostnames: bool,
+    /// Whether network address usage metrics are kept. This cloud has no metrics; it keeps the switch.
+    #[serde(default)]
+    pub usage_metrics: bool,
     pub network_acl_id: String,
     /// Whether the driver holds a network for it: made with the first instance, kept until the VPC goes.
     pub has_network: bool,

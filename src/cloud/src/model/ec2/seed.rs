@@ -39,6 +39,7 @@ impl Ec2 {
             dns_support: true,
             // Off in all but the default VPC.
             dns_hostnames: is_default,
+            usage_metrics: false,
             network_acl_id: new_id("acl"),
             has_network: false,
             tags,

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::filter::Filters;
+use super::filter::{Filters, Page, put_next_token};
 use super::network_interface;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for};
-use crate::model::ec2::{Address, AddressAssociation, Ec2, InterfaceView, new_id};
+use crate::model::ec2::{Address, AddressAssociation, Ec2, InstanceState, InterfaceView, new_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -20,7 +20,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("DisassociateAddress", disassociate, &["AssociationId", "PublicIp"]),
     Operation::write("ReleaseAddress", release, &["AllocationId", "PublicIp", "NetworkBorderGroup"]),
     Operation::read("DescribeAddresses", describe, &["AllocationId", "PublicIp", "Filter"]),
-    Operation::read("DescribeAddressesAttribute", describe_attribute, &["AllocationId", "Attribute"]),
+    Operation::read("DescribeAddressesAttribute", describe_attribute, &["AllocationId", "Attribute", "MaxResults", "NextToken"]),
 ];
 
 /// EC2's default quota in a region (ec2.md 6.6).
@@ -185,6 +185,12 @@ fn target<'a>(ec2: &'a Ec2, query: &Query) -> Result<InterfaceView<'a>, ApiError
             if !instance.is_alive() {
                 return Err(turn::INSTANCE.missing(id));
             }
+            if instance.state == InstanceState::Pending {
+                return Err(ApiError::new(
+                    "InvalidInstanceID",
+                    format!("The pending instance '{id}' is not in a valid state for this operation."),
+                ));
+            }
             if ec2.interfaces_of(instance).len() > 1 {
                 return Err(ApiError::new(
                     "InvalidInstanceID",
@@ -331,9 +337,12 @@ fn describe_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiErro
     if query.text("Attribute").is_some_and(|attribute| attribute != "domain-name") {
         return Err(ApiError::invalid_value("The attribute of an address is domain-name"));
     }
+    let page = Page::within(query, 1..=1000, usize::MAX)?;
+    let (found, token) = page.cut(asked(turn.ec2, query)?, |address| address.id.clone());
     let mut xml = Xml::new();
-    xml.list("addressSet", asked(turn.ec2, query)?, |xml, address| {
+    xml.list("addressSet", found, |xml, address| {
         xml.put("publicIp", address.public_address).put("allocationId", &address.id);
     });
+    put_next_token(&mut xml, token);
     Ok(xml)
 }

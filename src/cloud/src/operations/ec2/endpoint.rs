@@ -1,14 +1,14 @@
 //! VPC endpoints: records, with their interfaces and routes.
 
+use std::collections::BTreeMap;
+
+use super::endpoint_service::services;
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_network::free_addresses;
 use super::network_interface_change::read_groups;
 use super::permission::group_by_name;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
-use super::vpc::zone_id;
-use crate::model::ec2::{
-    Ec2, Interface, PREFIX_LISTS, PrefixList, Tags, VpcEndpoint, mac_of, network_text, new_id, prefix_list_id,
-};
+use crate::model::ec2::{Ec2, Interface, Tags, VpcEndpoint, mac_of, new_id, prefix_list_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -35,30 +35,25 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write(
         "ModifyVpcEndpoint",
         modify,
-        &["VpcEndpointId", "PolicyDocument", "ResetPolicy", "AddRouteTableId", "RemoveRouteTableId", "PrivateDnsEnabled"],
+        &[
+            "VpcEndpointId",
+            "PolicyDocument",
+            "ResetPolicy",
+            "AddRouteTableId",
+            "RemoveRouteTableId",
+            "AddSubnetId",
+            "RemoveSubnetId",
+            "AddSecurityGroupId",
+            "RemoveSecurityGroupId",
+            "PrivateDnsEnabled",
+        ],
     ),
     Operation::write("DeleteVpcEndpoints", delete, &["VpcEndpointId"]),
-    Operation::read("DescribeVpcEndpointServices", describe_services, &["ServiceName", "Filter", "MaxResults", "NextToken"]),
-    Operation::read("DescribePrefixLists", describe_prefix_lists, &["PrefixListId", "Filter", "MaxResults", "NextToken"]),
 ];
-
-/// Services with an interface endpoint that clusters have use for: SSM without a way to the internet (ec2.md 7.1),
-/// and what user data and images fetch.
-const INTERFACES: [&str; 10] =
-    ["ec2", "ec2messages", "ecr.api", "ecr.dkr", "elasticfilesystem", "kms", "logs", "ssm", "ssmmessages", "sts"];
 
 /// What an endpoint allows when nothing is said.
 const EVERYTHING: &str =
     r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}"#;
-
-/// The whole names of the services, and whether each has a gateway endpoint.
-fn services(ec2: &Ec2) -> Vec<(String, bool)> {
-    let whole = |name: &str| format!("com.amazonaws.{}.{name}", ec2.region);
-    let gateways = PREFIX_LISTS.iter().map(|list| (whole(list.service), true));
-    let mut all: Vec<(String, bool)> = gateways.chain(INTERFACES.iter().map(|name| (whole(name), false))).collect();
-    all.sort();
-    all
-}
 
 fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     const SCOPE: &str = "CreateVpcEndpoint";
@@ -75,19 +70,11 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         true => &["SubnetId", "SecurityGroupId", "PrivateDnsEnabled"],
         false => &["RouteTableId"],
     };
-    if let Some(name) = foreign.iter().find(|name| query.structure(name).is_some()) {
-        return Err(ApiError::new("InvalidParameter", format!("{name} is not for endpoints of this type")));
-    }
+    refuse(foreign, query)?;
     let policy = policy(query)?;
     let vpc = turn::VPC.find(&turn.ec2.vpcs, vpc_id)?;
     let names = vpc.dns_support && vpc.dns_hostnames;
-    let private_dns = query.boolean("PrivateDnsEnabled")?;
-    if private_dns == Some(true) && !names {
-        return Err(ApiError::new(
-            "InvalidParameter",
-            "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true",
-        ));
-    }
+    let private_dns = private_dns(turn.ec2, vpc_id, query)?;
     if !services(turn.ec2).contains(&(service.to_owned(), gateway)) {
         return Err(ApiError::new("InvalidServiceName", format!("The Vpc Endpoint Service '{service}' does not exist")));
     }
@@ -127,6 +114,27 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let mut xml = Xml::new();
     xml.element("vpcEndpoint", |xml| put(xml, turn, endpoint)).maybe("clientToken", query.text("ClientToken"));
     Ok(xml)
+}
+
+/// Refuses what is for endpoints of the other type.
+fn refuse(foreign: &[&str], query: &Query) -> Result<(), ApiError> {
+    match foreign.iter().find(|name| query.structure(name).is_some()) {
+        Some(name) => Err(ApiError::new("InvalidParameter", format!("{name} is not for endpoints of this type"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether the service's own name is to lead to the endpoint, which needs the VPC's names switched on.
+fn private_dns(ec2: &Ec2, vpc_id: &str, query: &Query) -> Result<Option<bool>, ApiError> {
+    let wanted = query.boolean("PrivateDnsEnabled")?;
+    let names = ec2.vpcs.get(vpc_id).is_some_and(|vpc| vpc.dns_support && vpc.dns_hostnames);
+    if wanted == Some(true) && !names {
+        return Err(ApiError::new(
+            "InvalidParameter",
+            "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true",
+        ));
+    }
+    Ok(wanted)
 }
 
 /// The policy that a call gives, or the one that allows everything. This cloud keeps it and asks nothing of it.
@@ -274,31 +282,71 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     if endpoint.deleted.is_some() {
         return Err(turn::ENDPOINT.missing(id));
     }
-    let (add, remove) = (query.list("AddRouteTableId"), query.list("RemoveRouteTableId"));
-    let changes_tables = !add.is_empty() || !remove.is_empty();
-    if !endpoint.gateway && changes_tables {
-        return Err(ApiError::new("InvalidParameter", "Route tables are for gateway endpoints"));
-    }
-    if endpoint.gateway && query.text("PrivateDnsEnabled").is_some() {
-        return Err(ApiError::new("InvalidParameter", "PrivateDnsEnabled is for interface endpoints"));
-    }
-    let policy = match query.boolean("ResetPolicy")? {
-        Some(true) => Some(EVERYTHING.to_owned()),
-        _ if query.text("PolicyDocument").is_some() => Some(policy(query)?),
-        _ => None,
+    let foreign: &[&str] = match endpoint.gateway {
+        true => &["AddSubnetId", "RemoveSubnetId", "AddSecurityGroupId", "RemoveSecurityGroupId", "PrivateDnsEnabled"],
+        false => &["AddRouteTableId", "RemoveRouteTableId"],
     };
-    let private_dns = query.boolean("PrivateDnsEnabled")?;
-    remove.iter().try_for_each(|id| turn::ROUTE_TABLE.find(&turn.ec2.route_tables, id).map(|_| ()))?;
-    let added: Vec<&str> = add.into_iter().filter(|id| !endpoint.route_tables.iter().any(|table| table == id)).collect();
-    let added = route_tables(turn.ec2, &endpoint.vpc_id, &endpoint.service, &added)?;
-    let endpoint = turn::ENDPOINT.find_mut(&mut turn.ec2.vpc_endpoints, id)?;
-    endpoint.route_tables.retain(|table| !remove.contains(&table.as_str()));
-    endpoint.route_tables.extend(added);
-    if let Some(policy) = policy {
-        endpoint.policy = policy;
+    refuse(foreign, query)?;
+    let mut changed = endpoint.clone();
+    if query.boolean("ResetPolicy")?.unwrap_or(false) {
+        changed.policy = EVERYTHING.to_owned();
+    } else if query.text("PolicyDocument").is_some() {
+        changed.policy = policy(query)?;
     }
-    endpoint.private_dns = private_dns.unwrap_or(endpoint.private_dns);
+    changed.private_dns = private_dns(turn.ec2, &changed.vpc_id, query)?.unwrap_or(changed.private_dns);
+    changed.route_tables = {
+        let remove = query.list("RemoveRouteTableId");
+        remove.iter().try_for_each(|id| turn::ROUTE_TABLE.find(&turn.ec2.route_tables, id).map(|_| ()))?;
+        let add = new_ones(query.list("AddRouteTableId"), &endpoint.route_tables);
+        let added = route_tables(turn.ec2, &endpoint.vpc_id, &endpoint.service, &add)?;
+        left(&endpoint.route_tables, &remove).chain(added).collect()
+    };
+    changed.security_groups = {
+        let add = query.list("AddSecurityGroupId");
+        let remove = query.list("RemoveSecurityGroupId");
+        let groups: Vec<String> = left(&endpoint.security_groups, &remove).chain(add.iter().map(|id| (*id).to_owned())).collect();
+        match add.is_empty() && remove.is_empty() {
+            true => groups,
+            false => read_groups(turn.ec2, &endpoint.vpc_id, id, &groups.iter().map(String::as_str).collect::<Vec<_>>())?,
+        }
+    };
+    let (add, remove) = (new_ones(query.list("AddSubnetId"), &endpoint.subnets), query.list("RemoveSubnetId"));
+    let stay: Vec<String> = left(&endpoint.subnets, &remove).collect();
+    changed.subnets = {
+        let wanted: Vec<&str> = stay.iter().map(String::as_str).chain(add.iter().copied()).collect();
+        subnets(turn.ec2, &endpoint.vpc_id, &wanted)?
+    };
+    let fresh = interfaces(turn, &VpcEndpoint { subnets: add.into_iter().map(str::to_owned).collect(), ..changed.clone() })?;
+    // Of the interfaces those stay whose subnet does, with the groups of now.
+    let stays = |one: &Interface| stay.contains(&one.subnet_id);
+    changed.interfaces.retain(|id| turn.ec2.interfaces.get(id).is_some_and(stays));
+    turn.ec2
+        .interfaces
+        .retain(|id, _| !endpoint_had(&turn.ec2.vpc_endpoints, &changed.id, id) || changed.interfaces.contains(id));
+    for id in &changed.interfaces {
+        if let Some(one) = turn.ec2.interfaces.get_mut(id) {
+            one.security_groups.clone_from(&changed.security_groups);
+        }
+    }
+    changed.interfaces.extend(fresh.iter().map(|one| one.id.clone()));
+    turn.ec2.interfaces.extend(fresh.into_iter().map(|one| (one.id.clone(), one)));
+    turn.ec2.vpc_endpoints.insert(changed.id.clone(), changed);
     Ok(done())
+}
+
+/// Whether the interface was the endpoint's before it changed.
+fn endpoint_had(endpoints: &BTreeMap<String, VpcEndpoint>, endpoint_id: &str, interface_id: &str) -> bool {
+    endpoints.get(endpoint_id).is_some_and(|endpoint| endpoint.interfaces.iter().any(|id| id == interface_id))
+}
+
+/// Those that are not there yet.
+fn new_ones<'a>(asked: Vec<&'a str>, present: &[String]) -> Vec<&'a str> {
+    asked.into_iter().filter(|id| !present.iter().any(|other| other == id)).collect()
+}
+
+/// Those that are not taken away.
+fn left<'a>(present: &'a [String], taken: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+    present.iter().filter(|id| !taken.contains(&id.as_str())).cloned()
 }
 
 /// Deletes what can be deleted and tells of the rest.
@@ -328,86 +376,5 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         })
         .put("resourceId", id);
     });
-    Ok(xml)
-}
-
-fn describe_services(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["tag", "owner", "service-name", "service-region", "service-type"])?;
-    let page = Page::within(query, 1..=1000, usize::MAX)?;
-    let names = query.list("ServiceName");
-    let ec2 = &*turn.ec2;
-    let all = services(ec2);
-    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|(service, _)| service == *name)) {
-        return Err(ApiError::new("InvalidServiceName", format!("The Vpc Endpoint Service '{unknown}' does not exist")));
-    }
-    let kind = |gateway: bool| if gateway { "Gateway" } else { "Interface" };
-    let found = all.into_iter().filter(|(service, _)| names.is_empty() || names.contains(&service.as_str())).filter(
-        |(service, gateway)| {
-            filters.admit(&Tags::new(), |name| {
-                vec![match name {
-                    "owner" => "amazon".to_owned(),
-                    "service-name" => service.clone(),
-                    "service-region" => ec2.region.clone(),
-                    _ => kind(*gateway).to_owned(),
-                }]
-            })
-        },
-    );
-    let (found, token) = page.cut(found, |(service, _)| service.clone());
-    let mut xml = Xml::new();
-    xml.texts("serviceNameSet", found.iter().map(|(service, _)| service));
-    xml.list("serviceDetailSet", &found, |xml, (service, gateway)| {
-        let short = service.rsplit_once(&format!("{}.", ec2.region)).map_or("", |(_, short)| short);
-        // Ids are stable: the same service has the same one everywhere.
-        let number: u64 = service
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        let zones: Vec<String> = ec2.zones().collect();
-        xml.put("serviceName", service)
-            .put("serviceId", format!("vpce-svc-0{number:016x}"))
-            .list("serviceType", [kind(*gateway)], |xml, kind| {
-                xml.put("serviceType", kind);
-            })
-            .put("serviceRegion", &ec2.region)
-            .texts("availabilityZoneIdSet", zones.iter().map(|zone| zone_id(zone)))
-            .texts("availabilityZoneSet", &zones)
-            .put("owner", "amazon")
-            .texts("baseEndpointDnsNameSet", [format!("{short}.{}.vpce.amazonaws.com", ec2.region)])
-            .put("vpcEndpointPolicySupported", true)
-            .put("acceptanceRequired", false)
-            .put("managesVpcEndpoints", false);
-        if !gateway {
-            xml.put("privateDnsName", format!("{short}.{}.amazonaws.com", ec2.region));
-        }
-        xml.texts("supportedIpAddressTypeSet", ["ipv4"]).texts("tagSet", [""; 0]);
-    });
-    put_next_token(&mut xml, token);
-    Ok(xml)
-}
-
-fn describe_prefix_lists(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["prefix-list-id", "prefix-list-name"])?;
-    let page = Page::within(query, 1..=1000, usize::MAX)?;
-    let ids = query.list("PrefixListId");
-    ids.iter().try_for_each(|id| super::route::find_prefix_list(id))?;
-    let name_of = |list: &PrefixList| format!("com.amazonaws.{}.{}", turn.ec2.region, list.service);
-    let mut all: Vec<&PrefixList> = PREFIX_LISTS.iter().filter(|list| ids.is_empty() || ids.contains(&list.id)).collect();
-    all.sort_by_key(|list| list.id);
-    let found = all.into_iter().filter(|list| {
-        filters.admit(&Tags::new(), |name| {
-            vec![match name {
-                "prefix-list-id" => list.id.to_owned(),
-                _ => name_of(list),
-            }]
-        })
-    });
-    let (found, token) = page.cut(found, |list| list.id.to_owned());
-    let mut xml = Xml::new();
-    xml.list("prefixListSet", found, |xml, list| {
-        xml.put("prefixListId", list.id)
-            .put("prefixListName", name_of(list))
-            .texts("cidrSet", list.cidrs.iter().map(|network| network_text(*network)));
-    });
-    put_next_token(&mut xml, token);
     Ok(xml)
 }

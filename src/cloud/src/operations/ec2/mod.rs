@@ -10,6 +10,7 @@ mod deeds;
 mod default_vpc;
 mod describe_instances;
 mod endpoint;
+mod endpoint_service;
 mod filter;
 mod gateway;
 mod image;
@@ -41,6 +42,7 @@ mod snapshot_attribute;
 mod snapshot_copy;
 mod tags;
 mod turn;
+mod unbuilt;
 mod unkind;
 mod volume;
 mod volume_status;
@@ -76,6 +78,7 @@ const OPERATIONS: &[&[Operation]] = &[
     default_vpc::OPERATIONS,
     describe_instances::OPERATIONS,
     endpoint::OPERATIONS,
+    endpoint_service::OPERATIONS,
     gateway::OPERATIONS,
     image::OPERATIONS,
     image_attribute::OPERATIONS,
@@ -123,7 +126,7 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
         .flatten()
         .find(|operation| operation.name == action)
         .ok_or_else(|| ApiError::invalid_action(action))?;
-    query.only(&[operation.parameters, &COMMON].concat())?;
+    unbuilt::admit(operation, &COMMON, query)?;
     if WITHOUT_DRY_RUN.contains(&action) && query.text("DryRun").is_some() {
         return Err(ApiError::unknown_parameter("DryRun"));
     }

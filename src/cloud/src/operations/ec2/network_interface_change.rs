@@ -26,6 +26,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Description.Value",
             "SourceDestCheck.Value",
             "SecurityGroupId",
+            "AssociatePublicIpAddress",
             "Attachment.AttachmentId",
             "Attachment.DeleteOnTermination",
         ],
@@ -155,7 +156,7 @@ fn detach(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 
 fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let id = query.required("NetworkInterfaceId")?;
-    let given: Vec<&str> = ["Description", "SourceDestCheck", "SecurityGroupId", "Attachment"]
+    let given: Vec<&str> = ["Description", "SourceDestCheck", "SecurityGroupId", "AssociatePublicIpAddress", "Attachment"]
         .into_iter()
         .filter(|name| query.structure(name).is_some())
         .collect();
@@ -184,6 +185,10 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             *find_mut(turn.ec2, id)?.security_groups() = groups;
             turn.deeds.push(Deed::Firewall(vpc_id));
         }
+        "AssociatePublicIpAddress" => {
+            let on = query.boolean("AssociatePublicIpAddress")?.unwrap_or(false);
+            modify_public(turn.ec2, id, on)?;
+        }
         _ => {
             let attachment_id = query.required("Attachment.AttachmentId")?;
             let delete = query
@@ -199,6 +204,23 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         }
     }
     Ok(done())
+}
+
+/// Gives an instance's first interface a public address, or takes it away; no other interface can have one.
+fn modify_public(ec2: &mut Ec2, id: &str, on: bool) -> Result<(), ApiError> {
+    let mut living = ec2.instances.values_mut().filter(|instance| instance.is_alive());
+    let Some(instance) = living.find(|instance| instance.interface_id == id) else {
+        return Err(ApiError::invalid_combination(format!(
+            "Only a primary network interface may have a public address by itself: {id} is none"
+        )));
+    };
+    instance.wants_public_address = on;
+    if !on {
+        instance.first.public_address = None;
+    }
+    let instance_id = instance.id.clone();
+    ec2.give_public_address(&instance_id);
+    Ok(())
 }
 
 /// Reads the groups that an interface is to have: of its VPC, one to five.

@@ -42,6 +42,7 @@ pub(super) fn read(ec2: &Ec2, group: &SecurityGroup, query: &Query, egress: bool
         let target = read_cidr(query.required("CidrIp")?)?;
         rules.push(rule(egress, (protocol, ports), target, None));
     } else if let Some(name) = query.text("SourceSecurityGroupName") {
+        own_account(ec2, query.text("SourceSecurityGroupOwnerId"))?;
         let target = RuleTarget::Group(group_by_name(ec2, &group.vpc_id, name)?.id.clone());
         rules.push(rule(egress, (Protocol(None), None), target, None));
     }
@@ -169,6 +170,7 @@ fn read_prefix_list(id: &str) -> Result<RuleTarget, ApiError> {
 }
 
 fn read_group(ec2: &Ec2, group: &SecurityGroup, pair: &Query) -> Result<RuleTarget, ApiError> {
+    own_account(ec2, pair.text("UserId"))?;
     let other = match (pair.text("GroupId"), pair.text("GroupName")) {
         (Some(id), _) => turn::SECURITY_GROUP.find(&ec2.security_groups, id)?,
         (None, Some(name)) => group_by_name(ec2, &group.vpc_id, name)?,
@@ -176,6 +178,14 @@ fn read_group(ec2: &Ec2, group: &SecurityGroup, pair: &Query) -> Result<RuleTarg
     };
     in_one_network(group, other)?;
     Ok(RuleTarget::Group(other.id.clone()))
+}
+
+/// Refuses a group of another account, of which this cloud has none.
+fn own_account(ec2: &Ec2, account: Option<&str>) -> Result<(), ApiError> {
+    match account.filter(|account| !account.is_empty() && *account != ec2.account) {
+        None => Ok(()),
+        Some(other) => Err(ApiError::new("InvalidGroup.NotFound", format!("There is no such group of the account '{other}'"))),
+    }
 }
 
 fn in_one_network(group: &SecurityGroup, other: &SecurityGroup) -> Result<(), ApiError> {

@@ -9,27 +9,38 @@ use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
-/// What names rules in Authorize and Revoke calls.
-const RULES: [&str; 10] = [
-    "GroupId",
-    "GroupName",
-    "IpPermissions",
-    "IpProtocol",
-    "FromPort",
-    "ToPort",
-    "CidrIp",
-    "SourceSecurityGroupName",
-    "TagSpecification",
-    "SecurityGroupRuleId",
-];
+/// What names rules in Authorize and Revoke calls; each of the four has more of its own.
+macro_rules! rules {
+    ($($own:literal),*) => {
+        &[
+            "GroupId",
+            "IpPermissions",
+            "IpProtocol",
+            "FromPort",
+            "ToPort",
+            "CidrIp",
+            "SourceSecurityGroupName",
+            "SourceSecurityGroupOwnerId",
+            $($own),*
+        ]
+    };
+}
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("CreateSecurityGroup", create, &["GroupName", "GroupDescription", "VpcId", "TagSpecification"]),
     Operation::read("DescribeSecurityGroups", describe, &["GroupId", "GroupName", "Filter", "MaxResults", "NextToken"]),
-    Operation::write("AuthorizeSecurityGroupIngress", |turn, query| authorize(turn, query, false), &RULES),
-    Operation::write("AuthorizeSecurityGroupEgress", |turn, query| authorize(turn, query, true), &RULES),
-    Operation::write("RevokeSecurityGroupIngress", |turn, query| revoke(turn, query, false), &RULES),
-    Operation::write("RevokeSecurityGroupEgress", |turn, query| revoke(turn, query, true), &RULES),
+    Operation::write(
+        "AuthorizeSecurityGroupIngress",
+        |turn, query| authorize(turn, query, false),
+        rules!["GroupName", "TagSpecification"],
+    ),
+    Operation::write("AuthorizeSecurityGroupEgress", |turn, query| authorize(turn, query, true), rules!["TagSpecification"]),
+    Operation::write(
+        "RevokeSecurityGroupIngress",
+        |turn, query| revoke(turn, query, false),
+        rules!["GroupName", "SecurityGroupRuleId"],
+    ),
+    Operation::write("RevokeSecurityGroupEgress", |turn, query| revoke(turn, query, true), rules!["SecurityGroupRuleId"]),
     Operation::write("DeleteSecurityGroup", delete, &["GroupId", "GroupName"]),
 ];
 

@@ -15,7 +15,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write(
         "ModifyVpcAttribute",
         modify_vpc_attribute,
-        &["VpcId", "EnableDnsSupport.Value", "EnableDnsHostnames.Value"],
+        &["VpcId", "EnableDnsSupport.Value", "EnableDnsHostnames.Value", "EnableNetworkAddressUsageMetrics.Value"],
     ),
     Operation::read("DescribeVpcAttribute", describe_vpc_attribute, &["VpcId", "Attribute"]),
     Operation::write("DeleteVpc", delete_vpc, &["VpcId"]),
@@ -25,7 +25,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &["VpcId", "CidrBlock", "AvailabilityZone", "AvailabilityZoneId", "TagSpecification"],
     ),
     Operation::read("DescribeSubnets", describe_subnets, &["SubnetId", "Filter", "MaxResults", "NextToken"]),
-    Operation::write("ModifySubnetAttribute", modify_subnet_attribute, &["SubnetId", "MapPublicIpOnLaunch.Value"]),
+    Operation::write(
+        "ModifySubnetAttribute",
+        modify_subnet_attribute,
+        &[
+            "SubnetId",
+            "MapPublicIpOnLaunch.Value",
+            "AssignIpv6AddressOnCreation.Value",
+            "EnableDns64.Value",
+            "EnableResourceNameDnsARecordOnLaunch.Value",
+            "EnableResourceNameDnsAAAARecordOnLaunch.Value",
+            "PrivateDnsHostnameTypeOnLaunch",
+        ],
+    ),
     Operation::write("DeleteSubnet", delete_subnet, &["SubnetId"]),
 ];
 
@@ -115,13 +127,17 @@ fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 
 fn modify_vpc_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let vpc = turn::VPC.find_mut(&mut turn.ec2.vpcs, query.required("VpcId")?)?;
-    match (query.boolean("EnableDnsSupport.Value")?, query.boolean("EnableDnsHostnames.Value")?) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid_combination("Fields for multiple attribute types specified"));
-        }
-        (Some(support), None) => vpc.dns_support = support,
-        (None, Some(hostnames)) => vpc.dns_hostnames = hostnames,
-        (None, None) => return Err(ApiError::missing_parameter("EnableDnsSupport or EnableDnsHostnames")),
+    let given = (
+        query.boolean("EnableDnsSupport.Value")?,
+        query.boolean("EnableDnsHostnames.Value")?,
+        query.boolean("EnableNetworkAddressUsageMetrics.Value")?,
+    );
+    match given {
+        (Some(support), None, None) => vpc.dns_support = support,
+        (None, Some(hostnames), None) => vpc.dns_hostnames = hostnames,
+        (None, None, Some(metrics)) => vpc.usage_metrics = metrics,
+        (None, None, None) => return Err(ApiError::missing_parameter("EnableDnsSupport or EnableDnsHostnames")),
+        _ => return Err(ApiError::invalid_combination("Fields for multiple attribute types specified")),
     }
     Ok(done())
 }
@@ -132,7 +148,7 @@ fn describe_vpc_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, Api
     let value = match attribute {
         "enableDnsSupport" => vpc.dns_support,
         "enableDnsHostnames" => vpc.dns_hostnames,
-        "enableNetworkAddressUsageMetrics" => false,
+        "enableNetworkAddressUsageMetrics" => vpc.usage_metrics,
         _ => return Err(ApiError::invalid_value(format!("Value ({attribute}) for parameter attribute is invalid."))),
     };
     let mut xml = Xml::new();
@@ -312,9 +328,29 @@ fn describe_subnets(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError>
 }
 
 fn modify_subnet_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let subnet = turn::SUBNET.find_mut(&mut turn.ec2.subnets, query.required("SubnetId")?)?;
-    subnet.map_public_address =
-        query.boolean("MapPublicIpOnLaunch.Value")?.ok_or_else(|| ApiError::missing_parameter("MapPublicIpOnLaunch"))?;
+    // Each may be said to be as it is, one a call (ec2.md 6.1).
+    const FIXED: [(&str, &str); 5] = [
+        ("AssignIpv6AddressOnCreation.Value", "false"),
+        ("EnableDns64.Value", "false"),
+        ("EnableResourceNameDnsARecordOnLaunch.Value", "false"),
+        ("EnableResourceNameDnsAAAARecordOnLaunch.Value", "false"),
+        ("PrivateDnsHostnameTypeOnLaunch", "ip-name"),
+    ];
+    let id = query.required("SubnetId")?;
+    let given: Vec<(&str, &str)> = FIXED.into_iter().filter(|(name, _)| query.text(name).is_some()).collect();
+    let map_public = query.boolean("MapPublicIpOnLaunch.Value")?;
+    match (map_public, given.as_slice()) {
+        (None, []) => return Err(ApiError::missing_parameter("MapPublicIpOnLaunch")),
+        (Some(_), []) => {}
+        (None, [(name, value)]) => {
+            if query.text(name) != Some(value) {
+                return Err(ApiError::unsupported_parameter(name));
+            }
+        }
+        _ => return Err(ApiError::invalid_combination("Fields for multiple attribute types specified")),
+    }
+    let subnet = turn::SUBNET.find_mut(&mut turn.ec2.subnets, id)?;
+    subnet.map_public_address = map_public.unwrap_or(subnet.map_public_address);
     Ok(done())
 }
 

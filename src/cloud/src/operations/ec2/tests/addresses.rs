@@ -41,6 +41,14 @@ async fn only_who_asks_for_a_public_address_has_one() {
     // Names are for VPCs that have host names switched on.
     let shown = bench.ok("DescribeInstances", &format!("InstanceId.1={}", ids[0])).await;
     assert_eq!(texts(&shown, "dnsName"), [""]);
+    // And it can be asked for later, and given back.
+    let shown = bench.ok("DescribeInstances", &format!("InstanceId.1={without}")).await;
+    let interface = texts(&shown, "networkInterfaceId").remove(0);
+    let change = |on: bool| format!("NetworkInterfaceId={interface}&AssociatePublicIpAddress={on}");
+    bench.ok("ModifyNetworkInterfaceAttribute", &change(true)).await;
+    assert!(public(&bench, &without).await.is_some());
+    bench.ok("ModifyNetworkInterfaceAttribute", &change(false)).await;
+    assert_eq!(public(&bench, &without).await, None);
 }
 
 #[tokio::test]

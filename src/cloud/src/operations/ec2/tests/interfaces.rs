@@ -39,7 +39,9 @@ async fn an_interface_has_the_addresses_that_were_asked_for() {
         ("PrivateIpAddresses.1.PrivateIpAddress=10.0.0.20&SecondaryPrivateIpAddressCount=1", "InvalidParameterCombination"),
         ("SecondaryPrivateIpAddressCount=51", "InvalidParameterValue"),
         ("InterfaceType=trunk", "UnsupportedOperation"),
-        ("Ipv6AddressCount=1", "UnknownParameter"),
+        ("Ipv6AddressCount=1", "UnsupportedOperation"),
+        ("Ipv6AddressCount=0&PrivateIpAddress=10.0.0.11", "InvalidIPAddress.InUse"),
+        ("Nonsense=1", "UnknownParameter"),
         ("SecurityGroupId.1=sg-00000000000000000", "InvalidGroup.NotFound"),
     ] {
         assert_eq!(bench.code("CreateNetworkInterface", &format!("SubnetId={subnet}&{more}")).await, code, "{more}");

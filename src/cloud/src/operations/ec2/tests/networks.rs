@@ -115,6 +115,13 @@ async fn attributes_of_vpcs_and_subnets_read_back() {
     bench.ok("ModifySubnetAttribute", &format!("SubnetId={subnet}&MapPublicIpOnLaunch.Value=true")).await;
     let answer = bench.first("DescribeSubnets", &format!("SubnetId.1={subnet}"), "mapPublicIpOnLaunch").await;
     assert_eq!(answer, "true");
+    let modify = "ModifySubnetAttribute";
+    let form = |more: &str| format!("SubnetId={subnet}&{more}");
+    let two = "MapPublicIpOnLaunch.Value=true&EnableDns64.Value=false";
+    assert_eq!(bench.code(modify, &form(two)).await, "InvalidParameterCombination");
+    assert_eq!(bench.code(modify, &form("EnableDns64.Value=true")).await, "UnsupportedOperation");
+    bench.ok(modify, &form("PrivateDnsHostnameTypeOnLaunch=ip-name")).await;
+    assert_eq!(bench.code(modify, &form("MapPublicIpOnLaunch.Value=true&DryRun=true")).await, "UnknownParameter");
 }
 
 #[tokio::test]

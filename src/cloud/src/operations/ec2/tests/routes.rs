@@ -26,7 +26,7 @@ async fn a_route_leads_to_one_target_from_one_destination() {
         (format!("DestinationCidrBlock=10.0.0.0/16&NetworkInterfaceId={interface}"), "InvalidParameterValue"),
         ("DestinationCidrBlock=0.0.0.0/0&NatGatewayId=nat-00000000000000000".to_owned(), "InvalidNatGatewayID.NotFound"),
         (format!("DestinationPrefixListId=pl-00000001&NetworkInterfaceId={interface}"), "InvalidPrefixListID.NotFound"),
-        ("DestinationCidrBlock=0.0.0.0/0&TransitGatewayId=tgw-1".to_owned(), "UnknownParameter"),
+        ("DestinationCidrBlock=0.0.0.0/0&TransitGatewayId=tgw-1".to_owned(), "UnsupportedOperation"),
     ] {
         assert_eq!(bench.code("CreateRoute", &form(&more)).await, code, "{more}");
     }

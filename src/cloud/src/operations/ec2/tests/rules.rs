@@ -109,6 +109,9 @@ async fn what_is_not_built_is_refused_by_name() {
     let bench = Bench::new();
     assert_eq!(bench.code("CreateVpc", "CidrBlock=10.0.0.0/16&InstanceTenancy=dedicated").await, "UnsupportedOperation");
     assert_eq!(bench.code("CreateVpc", "CidrBlock=10.0.0.0/16&Nonsense=1").await, "UnknownParameter");
+    assert_eq!(bench.code("CreateVpc", "CidrBlock=10.0.0.0/16&Ipv6Pool=amazon").await, "UnsupportedOperation");
+    // What asks for what happens anyway is no reason to refuse.
+    bench.ok("CreateVpc", "CidrBlock=10.0.0.0/16&AmazonProvidedIpv6CidrBlock=false&Ipv6Pool=").await;
     assert_eq!(bench.code("CreateTransitGateway", "").await, "InvalidAction");
     let form = format!("VpcId={}&EnableDnsSupport.Value=true&DryRun=true", bench.network().await.0);
     assert_eq!(bench.code("ModifyVpcAttribute", &form).await, "UnknownParameter");

@@ -1,0 +1,150 @@
+//! Parameters of EC2 that are not built here, all in one place.
+//!
+//! One whose value asks for what happens anyway is ignored; any other value is refused by the parameter's name. What is
+//! in no list is no parameter of EC2.
+
+use super::turn::Operation;
+use crate::wire::error::ApiError;
+use crate::wire::query::{Query, is_below, plain};
+
+/// A value that is as good as none.
+const NONE: &str = "";
+
+/// Action, and each parameter with the value that changes nothing.
+const UNBUILT: &[(&str, &[(&str, &str)])] = &[
+    ("AllocateAddress", &[("Address", NONE), ("CustomerOwnedIpv4Pool", NONE), ("IpamPoolId", NONE)]),
+    ("AssignPrivateIpAddresses", &[("Ipv4Prefix", NONE), ("Ipv4PrefixCount", "0")]),
+    ("AssociateRouteTable", &[("GatewayId", NONE), ("PublicIpv4Pool", NONE)]),
+    (
+        "AttachNetworkInterface",
+        &[
+            ("EnaQueueCount", NONE),
+            ("EnaSrdSpecification.EnaSrdEnabled", "false"),
+            ("EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled", "false"),
+        ],
+    ),
+    ("CreateDefaultSubnet", &[("Ipv6Native", "false")]),
+    (
+        "CreateNatGateway",
+        &[
+            ("AvailabilityMode", "zonal"),
+            ("AvailabilityZoneAddress", NONE),
+            ("SecondaryAllocationId", NONE),
+            ("SecondaryPrivateIpAddress", NONE),
+            ("SecondaryPrivateIpAddressCount", "0"),
+            ("VpcId", NONE),
+        ],
+    ),
+    (
+        "CreateNetworkInterface",
+        &[
+            ("ConnectionTrackingSpecification", NONE),
+            ("EnablePrimaryIpv6", "false"),
+            ("Ipv4Prefix", NONE),
+            ("Ipv4PrefixCount", "0"),
+            ("Ipv6AddressCount", "0"),
+            ("Ipv6Addresses", NONE),
+            ("Ipv6Prefix", NONE),
+            ("Ipv6PrefixCount", "0"),
+            ("Operator", NONE),
+        ],
+    ),
+    ("CreatePlacementGroup", &[("LinkedGroupId", NONE), ("Operator", NONE), ("ParentGroupId", NONE)]),
+    ("CreateRoute", &ROUTE_TARGETS),
+    (
+        "CreateSubnet",
+        &[
+            ("Ipv4IpamPoolId", NONE),
+            ("Ipv4NetmaskLength", NONE),
+            ("Ipv6CidrBlock", NONE),
+            ("Ipv6IpamPoolId", NONE),
+            ("Ipv6Native", "false"),
+            ("Ipv6NetmaskLength", NONE),
+            ("OutpostArn", NONE),
+        ],
+    ),
+    (
+        "CreateVpc",
+        &[
+            ("AmazonProvidedIpv6CidrBlock", "false"),
+            ("Ipv4IpamPoolId", NONE),
+            ("Ipv4NetmaskLength", NONE),
+            ("Ipv6CidrBlock", NONE),
+            ("Ipv6CidrBlockNetworkBorderGroup", NONE),
+            ("Ipv6IpamPoolId", NONE),
+            ("Ipv6NetmaskLength", NONE),
+            ("Ipv6Pool", NONE),
+            ("VpcEncryptionControl", NONE),
+        ],
+    ),
+    (
+        "CreateVpcEndpoint",
+        &[
+            ("DnsOptions.DnsRecordIpType", "ipv4"),
+            ("DnsOptions", NONE),
+            ("ResourceConfigurationArn", NONE),
+            ("ServiceNetworkArn", NONE),
+            ("ServiceRegion", NONE),
+            ("SubnetConfiguration", NONE),
+        ],
+    ),
+    ("DescribeVpcEndpointServices", &[("ServiceRegion", NONE)]),
+    (
+        "ModifyNetworkInterfaceAttribute",
+        &[
+            ("AssociatedSubnetId", NONE),
+            ("Attachment.DefaultEnaQueueCount", NONE),
+            ("Attachment.EnaQueueCount", NONE),
+            ("ConnectionTrackingSpecification", NONE),
+            ("EnablePrimaryIpv6", "false"),
+            ("EnaSrdSpecification.EnaSrdEnabled", "false"),
+            ("EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled", "false"),
+        ],
+    ),
+    (
+        "ModifySubnetAttribute",
+        &[
+            ("CustomerOwnedIpv4Pool", NONE),
+            ("DisableLniAtDeviceIndex.Value", "true"),
+            ("EnableLniAtDeviceIndex", NONE),
+            ("MapCustomerOwnedIpOnLaunch.Value", "false"),
+        ],
+    ),
+    (
+        "ModifyVpcEndpoint",
+        &[("DnsOptions.DnsRecordIpType", "ipv4"), ("DnsOptions", NONE), ("IpAddressType", "ipv4"), ("SubnetConfiguration", NONE)],
+    ),
+    ("ReplaceRoute", &ROUTE_TARGETS),
+    ("UnassignPrivateIpAddresses", &[("Ipv4Prefix", NONE)]),
+];
+
+const ROUTE_TARGETS: [(&str, &str); 8] = [
+    ("CarrierGatewayId", NONE),
+    ("CoreNetworkArn", NONE),
+    ("EgressOnlyInternetGatewayId", NONE),
+    ("LocalGatewayId", NONE),
+    ("LocalTarget", "false"),
+    ("OdbNetworkArn", NONE),
+    ("TransitGatewayId", NONE),
+    ("VpcPeeringConnectionId", NONE),
+];
+
+/// Refuses what the action does not take: what EC2 does not know as unknown, what is not built here as unsupported.
+pub(super) fn admit(operation: &Operation, common: &[&str], query: &Query) -> Result<(), ApiError> {
+    let admitted = [operation.parameters, common].concat();
+    let unbuilt = UNBUILT.iter().find(|(action, _)| *action == operation.name).map_or(&[][..], |(_, all)| *all);
+    for (path, value) in query.leaves() {
+        let name = plain(&path);
+        if admitted.iter().any(|admitted| is_below(&name, admitted)) {
+            continue;
+        }
+        // The longest is the most exact.
+        let entry = unbuilt.iter().filter(|(unbuilt, _)| is_below(&name, unbuilt)).max_by_key(|(unbuilt, _)| unbuilt.len());
+        match entry {
+            None => return Err(ApiError::unknown_parameter(&path)),
+            Some((_, neutral)) if value == *neutral => {}
+            Some((unbuilt, _)) => return Err(ApiError::unsupported_parameter(unbuilt)),
+        }
+    }
+    Ok(())
+}
