@@ -19,7 +19,19 @@ pub struct Address {
     pub id: String,
     pub public_address: Ipv4Addr,
     pub association: Option<AddressAssociation>,
+    /// Id of the association that was taken off last: to do so again is no error (ec2.md 2.5).
+    #[serde(default)]
+    pub former_association: Option<String>,
     pub tags: Tags,
+}
+
+impl Address {
+    /// Takes the address off whatever it stands for; answers with the interface.
+    pub fn disassociate(&mut self) -> Option<String> {
+        let association = self.association.take()?;
+        self.former_association = Some(association.id);
+        Some(association.interface_id)
+    }
 }
 
 /// Which private address an elastic one stands for.

@@ -243,7 +243,9 @@ impl Ec2 {
     /// Takes the elastic addresses off these interfaces.
     pub fn unmap(&mut self, interface_ids: &[String]) {
         for address in self.addresses.values_mut() {
-            address.association.take_if(|association| interface_ids.contains(&association.interface_id));
+            if address.association.as_ref().is_some_and(|association| interface_ids.contains(&association.interface_id)) {
+                address.disassociate();
+            }
         }
     }
 }

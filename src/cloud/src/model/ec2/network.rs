@@ -36,6 +36,9 @@ pub struct Subnet {
     /// Its network ACL, if that is not the VPC's default one.
     #[serde(default)]
     pub network_acl_id: Option<String>,
+    /// The association before the present one: to replace it again in the same way is no error (ec2.md 2.5).
+    #[serde(default)]
+    pub former_acl_association: Option<String>,
     pub tags: Tags,
 }
 

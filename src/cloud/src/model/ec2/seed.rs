@@ -122,6 +122,7 @@ impl Ec2 {
             map_public_address: true,
             network_acl_association_id: new_id("aclassoc"),
             network_acl_id: None,
+            former_acl_association: None,
             tags: Tags::new(),
         };
         self.subnets.insert(id.clone(), subnet);

@@ -47,7 +47,7 @@ fn allocate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         .take_public_addresses(1)
         .pop()
         .ok_or_else(|| ApiError::new("InsufficientAddressCapacity", "Not enough available addresses.").with_status(500))?;
-    let address = Address { id: new_id("eipalloc"), public_address, association: None, tags };
+    let address = Address { id: new_id("eipalloc"), public_address, association: None, former_association: None, tags };
     let mut xml = Xml::new();
     put_identity(&mut xml, turn.ec2, &address);
     turn.ec2.addresses.insert(address.id.clone(), address);
@@ -112,8 +112,8 @@ fn associate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             format!("Network {} is not attached to any internet gateway", interface.vpc_id),
         ));
     }
-    // Naming an address by itself allows it to move, as it always did.
-    let may_move = query.boolean("AllowReassociation")?.unwrap_or(query.text("PublicIp").is_some());
+    // An address moves unless that is forbidden.
+    let may_move = query.boolean("AllowReassociation")?.unwrap_or(true);
     let id = address.id.clone();
     if let Some(present) = &address.association {
         if present.interface_id == interface.id && present.private_address == private {
@@ -131,10 +131,7 @@ fn associate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         refuse_service(ec2, address)?;
     }
     let other = ec2.public_address(&interface, private).and_then(|public| public.elastic);
-    if let Some(other) = other
-        && !query.boolean("AllowReassociation")?.unwrap_or(false)
-        && query.text("AllocationId").is_some()
-    {
+    if let Some(other) = other.filter(|_| !may_move) {
         return Err(ApiError::new(
             "Resource.AlreadyAssociated",
             format!("resource {} is already associated with associate-id {}", interface.id, association_id(other)),
@@ -147,7 +144,7 @@ fn associate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let mut xml = Xml::new();
     xml.put("associationId", &association.id);
     if let Some(replaced) = replaced.and_then(|id| turn.ec2.addresses.get_mut(&id)) {
-        replaced.association = None;
+        replaced.disassociate();
     }
     if let Some(address) = turn.ec2.addresses.get_mut(&id) {
         address.association = Some(association);
@@ -227,12 +224,16 @@ fn renew(ec2: &mut Ec2, interface_id: &str) {
 
 fn disassociate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let address = match (query.text("AssociationId"), query.text("PublicIp")) {
+        // To take off what was taken off already is no error (ec2.md 2.5).
         (Some(id), None) => {
-            turn.ec2.addresses.values().find(|address| association_id(address) == id).ok_or_else(|| {
+            let is_or_was = |address: &&Address| {
+                association_id(address) == id
+                    || address.association.is_none() && address.former_association.as_deref() == Some(id)
+            };
+            turn.ec2.addresses.values().find(is_or_was).ok_or_else(|| {
                 ApiError::new("InvalidAssociationID.NotFound", format!("The association ID '{id}' does not exist"))
             })?
         }
-        // An address that stands for nothing is no error (ec2.md 2.5).
         (None, Some(text)) => by_text(turn.ec2, text)?,
         (Some(_), Some(_)) => {
             return Err(ApiError::invalid_combination(
@@ -243,9 +244,8 @@ fn disassociate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     };
     refuse_service(turn.ec2, address)?;
     let id = address.id.clone();
-    let former = turn.ec2.addresses.get_mut(&id).and_then(|address| address.association.take());
-    if let Some(former) = former {
-        renew(turn.ec2, &former.interface_id);
+    if let Some(interface_id) = turn.ec2.addresses.get_mut(&id).and_then(Address::disassociate) {
+        renew(turn.ec2, &interface_id);
     }
     Ok(done())
 }
@@ -253,7 +253,13 @@ fn disassociate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 fn release(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     check_border_group(turn.ec2, query)?;
     let address = named(turn.ec2, query)?;
-    if let Some(association) = &address.association {
+    let held = address.association.as_ref().map(|association| association.interface_id.clone());
+    // In the default VPC a release takes the address off first; elsewhere that is the caller's.
+    let default = |id: &String| {
+        let interface = turn.ec2.interface(id).filter(|one| !one.requester_managed);
+        interface.and_then(|one| turn.ec2.vpcs.get(one.vpc_id)).is_some_and(|vpc| vpc.is_default)
+    };
+    if let Some(association) = address.association.as_ref().filter(|association| !default(&association.interface_id)) {
         return Err(ApiError::new(
             "InvalidIPAddress.InUse",
             format!("Address {} is in use by {}.", address.public_address, association.interface_id),
@@ -261,6 +267,9 @@ fn release(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     }
     let id = address.id.clone();
     turn.ec2.addresses.remove(&id);
+    if let Some(interface_id) = held {
+        renew(turn.ec2, &interface_id);
+    }
     Ok(done())
 }
 

@@ -304,6 +304,16 @@ fn replace_association(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiErr
     let (association, id) = (query.required("AssociationId")?, query.required("NetworkAclId")?);
     let acl = turn::NETWORK_ACL.find(&turn.ec2.network_acls, id)?;
     let (vpc_id, is_default) = (acl.vpc_id.clone(), acl.is_default);
+    let replaced = turn
+        .ec2
+        .subnets
+        .values()
+        .find(|subnet| subnet.former_acl_association.as_deref() == Some(association) && turn.ec2.acl_of(subnet) == Some(id));
+    if let Some(subnet) = replaced {
+        let mut xml = Xml::new();
+        xml.put("newAssociationId", &subnet.network_acl_association_id);
+        return Ok(xml);
+    }
     let subnet = turn.ec2.subnets.values_mut().find(|subnet| subnet.network_acl_association_id == association);
     let subnet = subnet.ok_or_else(|| {
         ApiError::new("InvalidAssociationID.NotFound", format!("The association ID '{association}' does not exist"))
@@ -312,7 +322,7 @@ fn replace_association(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiErr
         return Err(ApiError::invalid_value(format!("Network ACL {id} and subnet {} belong to different networks", subnet.id)));
     }
     subnet.network_acl_id = (!is_default).then(|| id.to_owned());
-    subnet.network_acl_association_id = new_id("aclassoc");
+    subnet.former_acl_association = Some(std::mem::replace(&mut subnet.network_acl_association_id, new_id("aclassoc")));
     let mut xml = Xml::new();
     xml.put("newAssociationId", &subnet.network_acl_association_id);
     Ok(xml)

@@ -10,7 +10,7 @@ use super::launch_network::{fixed_address, free_addresses};
 use super::launch_options::find_type;
 use super::network_interface::{find, in_use, put_attachment, put_groups};
 use super::turn::{self, Operation, Turn, done};
-use crate::model::ec2::{Ec2, InstanceState, InterfaceAttachment, InterfaceMut, InterfaceView, new_id};
+use crate::model::ec2::{Address, Ec2, InstanceState, InterfaceAttachment, InterfaceMut, InterfaceView, new_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -339,7 +339,12 @@ fn assign(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     addresses.extend(free_addresses(turn.ec2, subnet, &addresses, count, count)?);
     for (holder, address) in taken_from {
         find_mut(turn.ec2, &holder)?.secondary_addresses().retain(|other| *other != address);
-        unmap_private(turn.ec2, &holder, address);
+        // The elastic address that stands for it moves along.
+        for association in turn.ec2.addresses.values_mut().filter_map(|elastic| elastic.association.as_mut()) {
+            if association.interface_id == holder && association.private_address == address {
+                id.clone_into(&mut association.interface_id);
+            }
+        }
     }
     find_mut(turn.ec2, id)?.secondary_addresses().extend(&addresses);
     let mut xml = Xml::new();
@@ -351,10 +356,14 @@ fn assign(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 
 /// Takes the elastic address off one private address.
 fn unmap_private(ec2: &mut Ec2, interface_id: &str, private: Ipv4Addr) {
-    for address in ec2.addresses.values_mut() {
+    let held = |address: &&mut Address| {
         address
             .association
-            .take_if(|association| association.interface_id == interface_id && association.private_address == private);
+            .as_ref()
+            .is_some_and(|association| association.interface_id == interface_id && association.private_address == private)
+    };
+    for address in ec2.addresses.values_mut().filter(held) {
+        address.disassociate();
     }
 }
 

@@ -134,6 +134,13 @@ fn modify_vpc_attribute(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiEr
     );
     match given {
         (Some(support), None, None) => vpc.dns_support = support,
+        // Which code EC2 has for this is not documented.
+        (None, Some(true), None) if !vpc.dns_support => {
+            return Err(ApiError::invalid_combination(format!(
+                "The vpc '{}' needs enableDnsSupport before enableDnsHostnames",
+                vpc.id
+            )));
+        }
         (None, Some(hostnames), None) => vpc.dns_hostnames = hostnames,
         (None, None, Some(metrics)) => vpc.usage_metrics = metrics,
         (None, None, None) => return Err(ApiError::missing_parameter("EnableDnsSupport or EnableDnsHostnames")),
@@ -228,6 +235,7 @@ fn create_subnet(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         map_public_address: false,
         network_acl_association_id: new_id("aclassoc"),
         network_acl_id: None,
+        former_acl_association: None,
         tags: tags_for(query, "subnet")?,
     };
     let mut xml = Xml::new();

@@ -53,7 +53,10 @@ async fn a_subnet_moves_from_one_acl_to_another() {
     let id = bench.first("CreateNetworkAcl", &format!("VpcId={vpc}"), "networkAclId").await;
     let form = format!("AssociationId={association}&NetworkAclId={id}");
     let moved = bench.first("ReplaceNetworkAclAssociation", &form, "newAssociationId").await;
-    assert_eq!(bench.code("ReplaceNetworkAclAssociation", &form).await, "InvalidAssociationID.NotFound");
+    // Once more does no more.
+    assert_eq!(bench.first("ReplaceNetworkAclAssociation", &form, "newAssociationId").await, moved);
+    let back = format!("AssociationId={association}&NetworkAclId={default}");
+    assert_eq!(bench.code("ReplaceNetworkAclAssociation", &back).await, "InvalidAssociationID.NotFound");
     assert_eq!(bench.first("DescribeNetworkAcls", &by_subnet, "networkAclId").await, id);
     assert_eq!(bench.code("DeleteNetworkAcl", &format!("NetworkAclId={id}")).await, "DependencyViolation");
     assert_eq!(bench.code("DeleteVpc", &format!("VpcId={vpc}")).await, "DependencyViolation");

@@ -66,7 +66,6 @@ async fn an_elastic_address_takes_the_place_of_the_own_one_and_gives_it_back() {
     let shown = bench.ok("DescribeNetworkInterfaces", "").await;
     assert_eq!(texts(&shown, "allocationId").first(), Some(&allocation));
     let release = format!("AllocationId={allocation}");
-    assert_eq!(bench.code("ReleaseAddress", &release).await, "InvalidIPAddress.InUse");
     // It stays through a stop.
     bench.ok("StopInstances", &format!("InstanceId.1={id}")).await;
     bench.until_state(&id, "stopped").await;
@@ -74,9 +73,11 @@ async fn an_elastic_address_takes_the_place_of_the_own_one_and_gives_it_back() {
     bench.ok("StartInstances", &format!("InstanceId.1={id}")).await;
     bench.until_state(&id, "running").await;
     assert_eq!(public(&bench, &id).await.as_ref(), Some(&elastic));
-    bench.ok("DisassociateAddress", &format!("AssociationId={association}")).await;
-    let code = bench.code("DisassociateAddress", &format!("AssociationId={association}")).await;
-    assert_eq!(code, "InvalidAssociationID.NotFound");
+    for _ in 0..2 {
+        bench.ok("DisassociateAddress", &format!("AssociationId={association}")).await;
+    }
+    let unknown = "AssociationId=eipassoc-00000000000000000";
+    assert_eq!(bench.code("DisassociateAddress", unknown).await, "InvalidAssociationID.NotFound");
     let after = public(&bench, &id).await.unwrap();
     assert!(after != own && after != elastic, "{after}");
     bench.ok("ReleaseAddress", &release).await;
@@ -85,22 +86,53 @@ async fn an_elastic_address_takes_the_place_of_the_own_one_and_gives_it_back() {
 }
 
 #[tokio::test]
-async fn an_elastic_address_moves_only_when_allowed() {
+async fn an_elastic_address_moves_unless_that_is_forbidden() {
     let bench = Bench::new();
     let ids = bench.launch(2, "").await;
     let allocation = bench.first("AllocateAddress", "", "allocationId").await;
     let form = |id: &str, more: &str| format!("AllocationId={allocation}&InstanceId={id}{more}");
     bench.ok("AssociateAddress", &form(&ids[0], "")).await;
-    assert_eq!(bench.code("AssociateAddress", &form(&ids[1], "")).await, "Resource.AlreadyAssociated");
-    bench.ok("AssociateAddress", &form(&ids[1], "&AllowReassociation=true")).await;
+    let stay = form(&ids[1], "&AllowReassociation=false");
+    assert_eq!(bench.code("AssociateAddress", &stay).await, "Resource.AlreadyAssociated");
+    bench.ok("AssociateAddress", &form(&ids[1], "")).await;
     let shown = bench.all("DescribeAddresses", &format!("AllocationId.1={allocation}"), "instanceId").await;
     assert_eq!(shown, [ids[1].clone()]);
     // The former holder has one by itself again.
     assert!(public(&bench, &ids[0]).await.is_some());
+    // What was there before gives way, and stays allocated.
+    let other = bench.first("AllocateAddress", "", "allocationId").await;
+    bench.ok("AssociateAddress", &format!("AllocationId={other}&InstanceId={}", ids[1])).await;
+    let associated = "Filter.1.Name=instance-id&Filter.1.Value.1=i-*";
+    assert_eq!(bench.all("DescribeAddresses", associated, "allocationId").await, std::slice::from_ref(&other));
     bench.ok("TerminateInstances", &format!("InstanceId.1={}", ids[1])).await;
     bench.until_state(&ids[1], "terminated").await;
     assert!(bench.all("DescribeAddresses", "", "associationId").await.is_empty());
     bench.ok("ReleaseAddress", &format!("AllocationId={allocation}")).await;
+    // In the default VPC a release takes the address off by itself.
+    bench.ok("AssociateAddress", &format!("AllocationId={other}&InstanceId={}", ids[0])).await;
+    bench.ok("ReleaseAddress", &format!("AllocationId={other}")).await;
+    assert!(public(&bench, &ids[0]).await.is_some());
+}
+
+#[tokio::test]
+async fn an_elastic_address_moves_along_with_its_secondary_one() {
+    let bench = Bench::new();
+    let subnet = bench.first("DescribeSubnets", "", "subnetId").await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(bench.first("CreateNetworkInterface", &format!("SubnetId={subnet}"), "networkInterfaceId").await);
+    }
+    let assign = |id: &str, more: &str| format!("NetworkInterfaceId={id}&{more}");
+    let address =
+        bench.first("AssignPrivateIpAddresses", &assign(&ids[0], "SecondaryPrivateIpAddressCount=1"), "privateIpAddress").await;
+    let allocation = bench.first("AllocateAddress", "", "allocationId").await;
+    let form = format!("AllocationId={allocation}&NetworkInterfaceId={}&PrivateIpAddress={address}", ids[0]);
+    bench.ok("AssociateAddress", &form).await;
+    let moved = assign(&ids[1], &format!("PrivateIpAddress.1={address}&AllowReassignment=true"));
+    bench.ok("AssignPrivateIpAddresses", &moved).await;
+    assert_eq!(bench.all("DescribeAddresses", "", "networkInterfaceId").await, [ids[1].clone()]);
+    bench.ok("UnassignPrivateIpAddresses", &assign(&ids[1], &format!("PrivateIpAddress.1={address}"))).await;
+    assert!(bench.all("DescribeAddresses", "", "associationId").await.is_empty());
 }
 
 #[tokio::test]
@@ -116,6 +148,7 @@ async fn elastic_addresses_need_a_gateway_and_hold_it_fast() {
     bench.ok("AttachInternetGateway", &attachment).await;
     let association = bench.first("AssociateAddress", &form, "associationId").await;
     assert_eq!(bench.code("DetachInternetGateway", &attachment).await, "DependencyViolation");
+    assert_eq!(bench.code("ReleaseAddress", &format!("AllocationId={allocation}")).await, "InvalidIPAddress.InUse");
     bench.ok("DisassociateAddress", &format!("AssociationId={association}")).await;
     bench.ok("DetachInternetGateway", &attachment).await;
 }

@@ -176,7 +176,11 @@ async fn tags_are_written_read_and_taken_away() {
     bench.ok("DeleteTags", &format!("ResourceId.1={subnet}&Tag.1.Key=a&Tag.2.Key=b&Tag.2.Value=other")).await;
     assert_eq!(bench.all("DescribeTags", &filter, "key").await, ["b"]);
     assert_eq!(bench.all("DescribeTags", "Filter.1.Name=resource-type&Filter.1.Value.1=vpc", "value").await, ["1", "2"]);
-    assert_eq!(bench.code("CreateTags", &format!("{both}&Tag.1.Key=aws:x&Tag.1.Value=1")).await, "InvalidParameterValue");
+    // The prefix is AWS's own however it is written.
+    for key in ["aws:x", "AWS:x", "Aws:x"] {
+        let form = format!("{both}&Tag.1.Key={key}&Tag.1.Value=1");
+        assert_eq!(bench.code("CreateTags", &form).await, "InvalidParameterValue", "{key}");
+    }
     assert_eq!(bench.code("CreateTags", "ResourceId.1=vpc-0123456789abcdef0&Tag.1.Key=x").await, "InvalidVpcID.NotFound");
 }
 

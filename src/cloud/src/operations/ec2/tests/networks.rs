@@ -115,6 +115,10 @@ async fn attributes_of_vpcs_and_subnets_read_back() {
     bench.ok("ModifySubnetAttribute", &format!("SubnetId={subnet}&MapPublicIpOnLaunch.Value=true")).await;
     let answer = bench.first("DescribeSubnets", &format!("SubnetId.1={subnet}"), "mapPublicIpOnLaunch").await;
     assert_eq!(answer, "true");
+    bench.ok("ModifyVpcAttribute", &format!("VpcId={vpc}&EnableDnsHostnames.Value=false")).await;
+    bench.ok("ModifyVpcAttribute", &format!("VpcId={vpc}&EnableDnsSupport.Value=false")).await;
+    let hostnames = format!("VpcId={vpc}&EnableDnsHostnames.Value=true");
+    assert_eq!(bench.code("ModifyVpcAttribute", &hostnames).await, "InvalidParameterCombination");
     let modify = "ModifySubnetAttribute";
     let form = |more: &str| format!("SubnetId={subnet}&{more}");
     let two = "MapPublicIpOnLaunch.Value=true&EnableDns64.Value=false";

@@ -57,3 +57,46 @@ async fn the_state_reads_back_as_it_was_written() {
     let text = |state: &crate::cloud::State| serde_json::to_string(state).unwrap();
     assert_eq!(text(&bench.saved()), text(&bench.cloud.state()));
 }
+
+/// A state as it was written before there were interfaces, addresses, ACLs and more than one kind of route.
+fn of_a_former_release(state: &crate::cloud::State) -> crate::cloud::State {
+    let mut json = serde_json::to_value(state).unwrap();
+    let ec2 = json["ec2"].as_object_mut().unwrap();
+    for name in ["network_acls", "nat_gateways", "vpc_endpoints", "interfaces", "addresses", "last_public", "key_pairs"] {
+        assert!(ec2.remove(name).is_some(), "{name}");
+    }
+    let each = |ec2: &mut serde_json::Map<String, serde_json::Value>, map: &str, names: &[&str]| {
+        for one in ec2[map].as_object_mut().unwrap().values_mut() {
+            for name in names {
+                assert!(one.as_object_mut().unwrap().remove(*name).is_some(), "{map} {name}");
+            }
+        }
+    };
+    each(ec2, "instances", &["first", "public_key"]);
+    each(ec2, "subnets", &["network_acl_id", "former_acl_association"]);
+    each(ec2, "vpcs", &["usage_metrics"]);
+    for table in ec2["route_tables"].as_object_mut().unwrap().values_mut() {
+        for route in table["routes"].as_array_mut().unwrap() {
+            let route = route.as_object_mut().unwrap();
+            let target = route.remove("target").unwrap();
+            route.insert("gateway_id".to_owned(), target);
+        }
+    }
+    serde_json::from_value(json).unwrap()
+}
+
+#[tokio::test]
+async fn the_state_of_a_former_release_is_taken_up() {
+    let first = Bench::new();
+    let id = first.launch(1, "").await.remove(0);
+    let second = Bench::with_state(of_a_former_release(&first.saved()));
+    let routes = second.all("DescribeRouteTables", "", "destinationCidrBlock").await;
+    assert_eq!(routes, ["172.31.0.0/16", "0.0.0.0/0"]);
+    assert_eq!(second.all("DescribeRouteTables", "", "state").await, ["active", "active", "associated"]);
+    assert_eq!(second.all("DescribeNetworkAcls", "", "subnetId").await.len(), 3);
+    let interface = second.first("DescribeInstances", &format!("InstanceId.1={id}"), "networkInterfaceId").await;
+    assert_eq!(second.all("DescribeNetworkInterfaces", "", "networkInterfaceId").await, [interface]);
+    second.ok("TerminateInstances", &format!("InstanceId.1={id}")).await;
+    second.until_state(&id, "terminated").await;
+    assert!(second.all("DescribeNetworkInterfaces", "", "networkInterfaceId").await.is_empty());
+}
