@@ -9,6 +9,7 @@ pub mod events;
 pub mod fingerprint;
 pub mod instance_types;
 pub mod names;
+pub mod orphans;
 pub mod plan;
 pub mod quantity;
 pub mod schema;

@@ -19,7 +19,7 @@ use crate::quantity::{Ipv4Network, Money};
 use crate::spec::{ClusterSpec, Market};
 use crate::world::{IngressRule, Tags, World};
 
-pub use removal::destroy;
+pub use removal::{destroy, remove_strays};
 
 /// What is to be done with one cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -50,6 +50,18 @@ pub fn destroy(world: &World, with_kept_volume: bool) -> Plan {
     }
 }
 
+/// Computes what removes from a cluster those strays that `is_meant` picks by id, and nothing else.
+pub fn remove_strays(world: &World, is_meant: impl Fn(&str) -> bool) -> Plan {
+    let mut removal = Removal::default();
+    let strays: Vec<&Stray> = world.strays.iter().filter(|stray| is_meant(stray.id()) && !is_kept(stray)).collect();
+    for stray in &strays {
+        removal.change(stray_address(stray), 1, &stray_summary(stray));
+    }
+    stray_steps(strays.into_iter(), Vec::new(), |address, after, action| removal.step(address, after, action));
+    let (changes, steps) = (removal.changes, removal.steps);
+    Plan { changes, steps, price_after: price_of_world(world), ..destroy(world, false) }
+}
+
 #[derive(Default)]
 struct Removal {
     steps: Vec<Step>,
