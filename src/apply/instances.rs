@@ -134,8 +134,9 @@ pub async fn await_running(run: &Run, nodes: &[Address], work: &Work) -> Result<
         for (id, address) in &wanted {
             match states.get(id) {
                 Some((state, _)) if state == "running" => running += 1,
-                Some((state, reason)) if state == "terminated" || state == "shutting-down" => {
-                    return Err(StepError::Ended { object: format!("{address} {id}"), reason: reason.clone() });
+                Some((state, (code, reason))) if state == "terminated" || state == "shutting-down" => {
+                    let object = format!("{address} {id}");
+                    return Err(StepError::Ended { object, code: code.clone(), reason: reason.clone() });
                 }
                 _ => {}
             }
@@ -192,11 +193,17 @@ async fn wait_for(
     }
 }
 
+/// Code and message of EC2's StateReason.
+type StateReason = (Option<String>, String);
+
 /// State and reason of every instance of the cluster, by id.
-async fn states(run: &Run) -> Result<BTreeMap<String, (String, String)>, StepError> {
+async fn states(run: &Run) -> Result<BTreeMap<String, (String, StateReason)>, StepError> {
     let instances = observe::instances(&run.cloud, &run.plan.cluster).await?;
     let state = |instance: sdk::Instance| {
-        let reason = instance.state_reason.and_then(|reason| reason.message.or(reason.code)).unwrap_or_default();
+        let reason = instance.state_reason.map_or((None, String::new()), |reason| {
+            let message = reason.message.or_else(|| reason.code.clone()).unwrap_or_default();
+            (reason.code, message)
+        });
         let state = instance.state?.name?.as_str().to_owned();
         Some((instance.instance_id?, (state, reason)))
     };

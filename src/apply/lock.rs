@@ -94,7 +94,7 @@ impl Drop for Lock {
 
 impl Holder {
     /// Whether it expired, or was of this machine and its process is gone.
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.until < Timestamp::now() || (self.host == host() && process_start(self.process) != Some(self.started))
     }
 }

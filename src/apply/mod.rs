@@ -2,12 +2,13 @@
 
 mod actions;
 mod create;
+mod evidence;
 mod instances;
 mod join;
 mod lock;
 mod remove;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,7 +20,8 @@ use crate::aws::{CallError, Cloud};
 use crate::events::{Event, Events};
 use crate::interrupt::Interrupt;
 
-pub use lock::{Lock, LockError};
+pub use evidence::{Aftermath, OnFailure, Tried};
+pub use lock::{Holder, Lock, LockError};
 
 /// Calls in flight at once: more would empty the SDK's retry quota when EC2 throttles (ec2.md 3.6).
 const PARALLEL: usize = 8;
@@ -34,6 +36,7 @@ pub enum ApplyError {
         all: usize,
         #[source]
         source: StepError,
+        after: Box<Aftermath>,
     },
     #[error("interrupted; {done} of {all} steps were done")]
     Interrupted { done: usize, all: usize },
@@ -47,7 +50,7 @@ pub enum StepError {
     #[error("{object} did not become {wanted} within {seconds} s; it is {state}")]
     Slow { object: String, wanted: &'static str, state: String, seconds: u64 },
     #[error("{object} ended while it was starting: {reason}")]
-    Ended { object: String, reason: String },
+    Ended { object: String, code: Option<String>, reason: String },
     #[error("{node} did not boot: {cause}")]
     Boot { node: String, cause: String },
     #[error("{what} failed on {node}: {output}")]
@@ -70,6 +73,8 @@ pub(crate) struct Run {
     pub plan: Arc<Plan>,
     pub events: Events,
     ids: Arc<Mutex<BTreeMap<Address, String>>>,
+    /// Ids of what this run made: not to find one of them does not mean that it is gone (ec2.md 1.6).
+    made: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Run {
@@ -80,18 +85,45 @@ impl Run {
     }
 
     pub fn learn(&self, address: Address, id: impl Into<String>) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(address, id.into());
+        let id = id.into();
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(address, id);
+    }
+
+    /// Whether this run made what has this id.
+    pub fn made(&self, id: &str) -> bool {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Says of a failed call whether what it did not find is not visible yet or gone: the answer names the id.
+    fn settled(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Call(call) => {
+                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_recent = made.iter().any(|id| call.object.contains(id) || call.message.contains(id));
+                StepError::Call(call.settled(is_recent))
+            }
+            error => error,
+        }
     }
 }
 
-/// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new.
-pub async fn apply(cloud: &Cloud, plan: &Plan, events: &Events, interrupt: &Interrupt) -> Result<Applied, ApplyError> {
+/// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new; after a failure,
+/// `on_failure` says what is kept of it and what becomes of nodes that failed before they were part of the cluster.
+pub async fn apply(
+    cloud: &Cloud,
+    plan: &Plan,
+    events: &Events,
+    interrupt: &Interrupt,
+    on_failure: &OnFailure,
+) -> Result<Applied, ApplyError> {
     let begun = Instant::now();
     let run = Run {
         cloud: cloud.clone(),
         plan: Arc::new(plan.clone()),
         events: events.clone(),
         ids: Arc::new(Mutex::new(plan.known.clone())),
+        made: Arc::default(),
     };
     let mut walk = Walk::new(plan);
     let mut running: JoinSet<(usize, Result<String, StepError>)> = JoinSet::new();
@@ -115,7 +147,11 @@ pub async fn apply(cloud: &Cloud, plan: &Plan, events: &Events, interrupt: &Inte
     let done = walk.done;
     walk.report_skipped(plan, events);
     match walk.failure {
-        Some((position, source)) => Err(ApplyError::Step { address: plan.steps[position].address.clone(), done, all, source }),
+        Some((position, source)) => {
+            let (step, source) = (&plan.steps[position], run.settled(source));
+            let after = Box::new(evidence::after(&run, step, &source, on_failure).await);
+            Err(ApplyError::Step { address: step.address.clone(), done, all, source, after })
+        }
         None if done < all => Err(ApplyError::Interrupted { done, all }),
         None => Ok(Applied { steps: done, seconds: begun.elapsed().as_secs_f64() }),
     }

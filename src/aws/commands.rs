@@ -64,6 +64,8 @@ pub struct CommandOutcome {
     pub stdout: String,
     /// At most 8,000 characters; joined into `stdout` where SSM lists both as one.
     pub stderr: String,
+    /// SSM's StatusDetails, such as `ExecutionTimedOut`, without spaces.
+    pub details: String,
 }
 
 impl CommandOutcome {
@@ -71,9 +73,14 @@ impl CommandOutcome {
         self.status == CommandStatus::Success
     }
 
-    /// The last `lines` lines of both outputs, for an error message.
+    /// The last `lines` lines of both outputs, for an error message; one that did not simply exit also says why.
     pub fn tail(&self, lines: usize) -> String {
-        let text = format!("{}\n{}", self.stdout.trim_end(), self.stderr.trim_end());
+        let ending = match self.status {
+            CommandStatus::Success | CommandStatus::Failed => String::new(),
+            _ if self.details.is_empty() => "SSM did not say how it ended".to_owned(),
+            _ => format!("SSM says {}", self.details),
+        };
+        let text = format!("{}\n{}\n{ending}", self.stdout.trim_end(), self.stderr.trim_end());
         let kept: Vec<&str> = text.trim().lines().rev().take(lines).collect();
         kept.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
@@ -162,6 +169,7 @@ impl Cloud {
                     exit: -1,
                     stdout: String::new(),
                     stderr: String::new(),
+                    details: String::new(),
                 });
             }
         }
@@ -184,11 +192,12 @@ impl Cloud {
     async fn outcome(&self, command: &str, invocation: CommandInvocation) -> Result<CommandOutcome, CallError> {
         let instance_id = invocation.instance_id.clone().unwrap_or_default();
         let status = status_of(&invocation);
+        let details = invocation.status_details.clone().unwrap_or_default().replace(' ', "");
         let plugin = invocation.command_plugins.as_ref().and_then(|plugins| plugins.first());
         let listed = plugin.and_then(|plugin| plugin.output.clone()).unwrap_or_default();
         let exit = plugin.map_or(-1, |plugin| plugin.response_code);
         if listed.len() < LISTED_OUTPUT && status == CommandStatus::Success {
-            return Ok(CommandOutcome { instance_id, status, exit, stdout: listed, stderr: String::new() });
+            return Ok(CommandOutcome { instance_id, status, exit, stdout: listed, stderr: String::new(), details });
         }
         let full = self
             .ssm
@@ -204,6 +213,7 @@ impl Cloud {
             exit: full.response_code,
             stdout: full.standard_output_content.unwrap_or_default(),
             stderr: full.standard_error_content.unwrap_or_default(),
+            details,
         })
     }
 

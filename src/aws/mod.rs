@@ -6,6 +6,8 @@
 mod calls;
 mod commands;
 mod error;
+#[cfg(test)]
+mod error_tests;
 mod patience;
 mod upload;
 
@@ -17,9 +19,9 @@ use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutCo
 use aws_sdk_ec2::config::Credentials;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
-pub use calls::{CallLog, CallTotals};
+pub use calls::{CallLog, CallRecord, CallTotals};
 pub use commands::{CommandOutcome, CommandStatus, Script};
-pub use error::{CallError, Class, describe, failure};
+pub use error::{CallError, Class, Handling, classify, describe, failure, quota};
 pub use patience::{Backoff, retry};
 pub use upload::shell_quote;
 

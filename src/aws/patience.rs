@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{CallError, Class};
+use super::{CallError, Class, Handling};
 
 /// A growing pause between polls, within a budget of time.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl Backoff {
     }
 }
 
-/// Repeats `call` while it fails with one of `classes` (throttles and passing faults included) and the budget lasts.
+/// Repeats `call` while it fails with one of `classes`, or with one that is always repeated, and the budget lasts.
 pub async fn retry<T, F>(budget: Duration, classes: &[Class], mut call: impl FnMut() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
@@ -45,7 +45,7 @@ where
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10), budget);
     loop {
         match call().await {
-            Err(error) if classes.contains(&error.class) || error.class == Class::Throttled => {
+            Err(error) if classes.contains(&error.class) || error.class.handling() == Handling::Repeat => {
                 if !backoff.pause().await {
                     return Err(error);
                 }

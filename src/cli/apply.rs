@@ -10,29 +10,47 @@ use super::cluster::{self, SavedPlan};
 use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Kind, Outcome};
 use super::session::Session;
-use crate::apply::{self, Lock};
+use super::user::User;
+use crate::apply::{self, ApplyError, Lock, OnFailure};
 use crate::aws::Cloud;
 use crate::ui;
 
 /// Makes a cluster what its spec says: shows the plan, asks, carries it out.
 ///
 /// Killed or failed anywhere, the same command goes on from what is there. A saved plan is carried out exactly, or
-/// refused if the world has moved since it was made.
+/// refused if the world has moved since it was made. What is found out about a failure is kept in results/failures/; a
+/// new node that failed is then terminated, and the old ones stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   ewulf apply clusters/demo.yaml
   ewulf apply clusters/prod.yaml --yes
-  ewulf apply monday.plan             a plan saved by ewulf plan --out")]
+  ewulf apply monday.plan             a plan saved by ewulf plan --out
+  ewulf apply clusters/demo.yaml --on-error keep")]
 pub struct Apply {
     /// A cluster spec, or a saved plan
     file: PathBuf,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// What happens to a new node that failed before it was part of the cluster
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    on_error: OnError,
     #[command(flatten)]
     cloud: CloudOptions,
 }
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum OnError {
+    /// Terminate it, once everything about its failure is saved
+    #[default]
+    Unwind,
+    /// Leave it running, to look at
+    Keep,
+}
+
+/// Where failures are kept, below a project.
+const FAILURES: &str = "results/failures";
 
 impl Apply {
     pub async fn run(self, session: &Session) -> Outcome {
@@ -94,7 +112,20 @@ impl Apply {
         }
         let events = session.event_stream();
         session.announce_interrupt(&events);
-        let applied = apply::apply(cloud, &plan, &events, &session.interrupt).await?;
+        let folder = session.project()?.output_folder().join(FAILURES);
+        let on_failure = OnFailure { folder: Some(folder), unwind: self.on_error == OnError::Unwind };
+        let applied = match apply::apply(cloud, &plan, &events, &session.interrupt, &on_failure).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                if let ApplyError::Step { after, .. } = &error
+                    && let Some(folder) = &after.folder
+                {
+                    // The failure itself is what matters: files that stay root's can still be read with sudo.
+                    let _ = User::invoking().own_all(folder);
+                }
+                return Err(error.into());
+            }
+        };
         if session.screen.is_json() {
             session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
         } else {

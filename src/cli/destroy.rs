@@ -6,7 +6,7 @@ use super::cluster;
 use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Outcome};
 use super::session::Session;
-use crate::apply::{self, Lock};
+use crate::apply::{self, Lock, OnFailure};
 use crate::{observe, ui};
 
 /// Removes everything of a cluster, in order, and nothing else.
@@ -66,7 +66,7 @@ impl Destroy {
         }
         let events = session.event_stream();
         session.announce_interrupt(&events);
-        let applied = apply::apply(cloud, &plan, &events, &session.interrupt).await?;
+        let applied = apply::apply(cloud, &plan, &events, &session.interrupt, &OnFailure::default()).await?;
         if session.screen.is_json() {
             session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
         } else {

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use ewulf_core::diagnostics::Diagnostics;
 use serde::Serialize;
 
-use crate::apply::{ApplyError, LockError, StepError};
-use crate::aws::{CallError, Class, ConnectError};
+use crate::apply::{ApplyError, LockError, StepError, Tried};
+use crate::aws::{CallError, Class, ConnectError, classify, quota};
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::ui::{OutputError, PromptError, Style};
 
@@ -204,12 +204,8 @@ impl From<ConnectError> for Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        let kind = match error.class {
-            Class::Permission | Class::Quota | Class::Capacity => Kind::Refused,
-            _ => Kind::Failed,
-        };
-        let failure = Self::of(kind, &error);
-        match call_hint(&error) {
+        let failure = Self::of(kind_of(error.class), &error);
+        match hint(error.class, error.code.as_deref(), error.call, None) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
@@ -233,22 +229,52 @@ impl From<ApplyError> for Failure {
         let again = "run the same command again: it goes on from what is there";
         match &error {
             ApplyError::Interrupted { .. } => Self::interrupted(error.to_string()).hint(again),
-            ApplyError::Step { source: StepError::Call(call), .. } => {
-                let below = Self::from(call.clone());
-                Self { hints: below.hints, ..Self::of(below.kind, &error) }.hint(again)
+            ApplyError::Step { source, after, .. } => {
+                let tried = after.tried.as_ref();
+                let (class, what) = match source {
+                    StepError::Call(call) => (Some(call.class), hint(call.class, call.code.as_deref(), call.call, tried)),
+                    // EC2 accepted the launch and said later what was wrong with it.
+                    StepError::Ended { code: Some(code), .. } => {
+                        (Some(classify(code)), hint(classify(code), Some(code), "RunInstances", tried))
+                    }
+                    _ => (None, None),
+                };
+                let mut failure = Self::of(class.map_or(Kind::Failed, kind_of), &error);
+                failure.causes.extend(after.facts.iter().cloned());
+                failure.hints.extend(what);
+                if let Some(folder) = &after.folder {
+                    failure = failure.hint(format!("what was found out about it is in {}", folder.display()));
+                }
+                for id in &after.terminated {
+                    failure = failure.hint(format!(
+                        "{id} failed before it was part of the cluster and was terminated; `--on-error keep` leaves it to look at"
+                    ));
+                }
+                for id in &after.left {
+                    failure = failure.hint(format!("look at it: ewulf ssh {id} --user root"));
+                }
+                failure.hint(again)
             }
-            ApplyError::Step { .. } => Self::of(Kind::Failed, &error).hint(again),
         }
     }
 }
 
+/// Whether the cloud refused, or something failed.
+fn kind_of(class: Class) -> Kind {
+    match class {
+        Class::Permission | Class::Quota | Class::Capacity => Kind::Refused,
+        _ => Kind::Failed,
+    }
+}
+
 /// Actions of ewulf that belong to SSM; all others are EC2's.
-const SSM_ACTIONS: [&str; 10] = [
+const SSM_ACTIONS: [&str; 11] = [
     "CancelCommand",
     "DeleteParameter",
     "DescribeInstanceInformation",
     "GetCommandInvocation",
     "GetParameter",
+    "GetParametersByPath",
     "GetServiceSetting",
     "ListCommandInvocations",
     "PutParameter",
@@ -262,84 +288,83 @@ fn permission(call: &str) -> String {
     format!("{service}:{call}")
 }
 
-/// Says what to do about a call that failed, by its class and code.
-fn call_hint(error: &CallError) -> Option<String> {
-    Some(match (error.class, error.code.as_deref()) {
+/// Says what to do about a call that failed, by its class and code; of a launch, `tried` is what it asked for.
+fn hint(class: Class, code: Option<&str>, call: &str, tried: Option<&Tried>) -> Option<String> {
+    Some(match (class, code) {
         (
             Class::Permission,
             Some(
-                "AuthFailure" | "SignatureDoesNotMatch" | "InvalidClientTokenId" | "UnrecognizedClientException" | "ExpiredToken"
-                | "ExpiredTokenException" | "RequestExpired" | "MissingAuthenticationToken",
+                "AuthFailure"
+                | "SignatureDoesNotMatch"
+                | "InvalidClientTokenId"
+                | "UnrecognizedClientException"
+                | "ExpiredToken"
+                | "ExpiredTokenException"
+                | "RequestExpired"
+                | "MissingAuthenticationToken",
             ),
-        ) => "the credentials are wrong or too old: `ewulf doctor` says where they come from; `aws sso login` renews them".to_owned(),
+        ) => "the credentials are wrong or too old: `ewulf doctor` says where they come from; `aws sso login` renews them"
+            .to_owned(),
         (Class::Permission, Some("OptInRequired" | "Blocked" | "PendingVerification")) => {
             "the account is not ready for this service: see the AWS console's account page".to_owned()
         }
-        (Class::Permission, _) if error.call == "RunInstances" => {
-            "allow ec2:RunInstances, and iam:PassRole for the spec's instance profile; docs/aws-policy.json lists all that ewulf needs"
+        (Class::Permission, Some("AuthFailure.ServiceLinkedRoleCreationNotPermitted")) => {
+            "make spot's role once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com".to_owned()
+        }
+        (Class::Permission, Some("Client.InternalError")) => {
+            "the key that encrypts the root volume cannot be used: allow kms:CreateGrant, kms:Decrypt and \
+             kms:GenerateDataKeyWithoutPlaintext on it, or choose another default key under EC2's EBS encryption settings"
                 .to_owned()
         }
-        (Class::Permission, _) => {
-            format!("allow {}; docs/aws-policy.json lists all that ewulf needs", permission(error.call))
+        (Class::Permission, _) if call == "RunInstances" => {
+            let role = match tried.map(|tried| &tried.instance_profile) {
+                Some(Some(profile)) => format!(", and iam:PassRole on the role of instance profile `{profile}`"),
+                Some(None) => String::new(),
+                None => ", and iam:PassRole for the spec's instance profile".to_owned(),
+            };
+            format!("allow ec2:RunInstances and ec2:CreateTags{role}; docs/aws-policy.json lists all that ewulf needs")
         }
-        (Class::Quota, _) => format!(
-            "the account's quota for {} is used up: ask for more under Service Quotas in the AWS console, or ask for less in the spec",
-            permission(error.call)
-        ),
+        (Class::Permission, _) => {
+            format!("allow {}; docs/aws-policy.json lists all that ewulf needs", permission(call))
+        }
+        (Class::Quota, code) => {
+            let spot = tried.and_then(|tried| tried.market) == Some(ewulf_core::spec::Market::Spot);
+            let instance_type = tried.and_then(|tried| tried.instance_type.as_deref());
+            let name = match code.and_then(|code| quota(code, instance_type, spot)) {
+                Some(name) => format!("`{name}`"),
+                None => format!("for {}", permission(call)),
+            };
+            format!(
+                "the account's quota {name} is used up: ask for more under Service Quotas in the AWS console, or ask for less in \
+                 the spec"
+            )
+        }
         (Class::Capacity, Some("InsufficientFreeAddressesInSubnet")) => {
             "the subnet has no address left: write a larger `network.cidr` or fewer workers".to_owned()
         }
         (Class::Capacity, _) => {
-            "EC2 has no room for this now: try another `network.zone`, `instance_type` or `market`, or later".to_owned()
+            let what = tried.map_or_else(|| "this".to_owned(), ToString::to_string);
+            format!("EC2 has no room for {what} now: try another `network.zone`, `instance_type` or `market`, or later")
         }
         (Class::Unreachable, _) => "`ewulf doctor` looks at endpoint and network".to_owned(),
         (Class::Credentials, _) => {
             "`aws configure`, `aws sso login` or AWS_PROFILE bring them; or try it on this machine: `--cloud local`".to_owned()
         }
-        (Class::Throttled, _) => "the account makes too many calls at once: repeat the command, it goes on where it stopped".to_owned(),
+        (Class::Throttled, _) => {
+            "the account makes too many calls at once: repeat the command, it goes on where it stopped".to_owned()
+        }
         (Class::Ambiguous, _) => "nobody knows whether it took effect: repeat the command, it looks before it acts".to_owned(),
-        (Class::NotFound | Class::Conflict | Class::Exists | Class::Invalid, _) => return None,
+        (Class::NotYet, _) => {
+            "it was made moments ago and is not visible everywhere yet: repeat the command in a minute".to_owned()
+        }
+        (Class::Gone, _) => "somebody removed it outside ewulf: `ewulf plan` shows what is left".to_owned(),
+        (Class::Conflict, _) => {
+            "something still uses it or changes it: `ewulf ps --all` lists what there is; repeat the command when that has ended"
+                .to_owned()
+        }
+        (Class::NotFound | Class::Exists | Class::Invalid, _) => return None,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call_error(call: &'static str, code: &str, class: Class) -> CallError {
-        CallError { call, object: "vpc".to_owned(), code: Some(code.to_owned()), message: "No.".to_owned(), class }
-    }
-
-    #[test]
-    fn a_refusal_names_the_permission_that_is_missing() {
-        let failure = Failure::from(call_error("SendCommand", "AccessDeniedException", Class::Permission));
-        assert_eq!(failure.kind.code(), 4);
-        assert!(failure.hints[0].starts_with("allow ssm:SendCommand;"), "{:?}", failure.hints);
-        let failure = Failure::from(call_error("CreateVpc", "UnauthorizedOperation", Class::Permission));
-        assert!(failure.hints[0].starts_with("allow ec2:CreateVpc;"), "{:?}", failure.hints);
-    }
-
-    #[test]
-    fn a_quota_names_the_action() {
-        let failure = Failure::from(call_error("CreateVpc", "VpcLimitExceeded", Class::Quota));
-        assert_eq!(failure.kind, Kind::Refused);
-        assert!(failure.hints[0].contains("ec2:CreateVpc"), "{:?}", failure.hints);
-    }
-
-    #[test]
-    fn causes_are_told_once_each_below_the_message() {
-        let io = std::io::Error::other("disk is full");
-        let error = OutputError::Write(io);
-        let failure = Failure::from(error).hint("make room");
-        assert_eq!(
-            failure.render(Style::new(false)),
-            "error: standard output: cannot be written\n  caused by: disk is full\nhint: make room\n"
-        );
-    }
-
-    #[test]
-    fn a_closed_pipe_is_no_failure() {
-        let error = OutputError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
-        assert_eq!(Failure::from(error).kind.code(), 0);
-    }
-}
+mod tests;
