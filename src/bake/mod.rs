@@ -27,12 +27,13 @@ use ewulf_core::spec::ImageRecipe;
 use ewulf_core::world::Image;
 
 pub use self::error::{BakeError, BakeFailed};
+pub use self::owner::{BAKE_TAG, OWNER_TAG, Owner};
+pub use self::remnants::{remove_dead, remove_part};
 pub use self::render::RenderError;
 pub use self::status::{IMAGE_TAG, ImageStatus, ListedImage};
 pub use self::undo::Leftover;
 
 use self::log::Log;
-use self::owner::Owner;
 use self::recipe::Prepared;
 use self::undo::Made;
 use crate::aws::{CallError, Cloud};

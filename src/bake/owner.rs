@@ -4,15 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Tag on a builder and its group: the name of the image.
-pub(super) const BAKE_TAG: &str = "ewulf:bake";
+pub const BAKE_TAG: &str = "ewulf:bake";
 /// Tag on a builder and its group: the [`Owner`].
-pub(super) const OWNER_TAG: &str = "ewulf:bake-owner";
+pub const OWNER_TAG: &str = "ewulf:bake-owner";
 /// A bake takes minutes; one of another machine that began so long ago is dead.
 const LONGEST_BAKE_SECONDS: i64 = 4 * 3600;
 
 /// One bake in one process of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub struct Owner {
     machine: String,
     process: u32,
     /// Start of the process in the kernel's ticks: process ids come again.
@@ -61,7 +61,7 @@ impl fmt::Display for Owner {
 
 /// A tag that no bake wrote.
 #[derive(Debug)]
-pub(super) struct NotAnOwner;
+pub struct NotAnOwner;
 
 impl FromStr for Owner {
     type Err = NotAnOwner;

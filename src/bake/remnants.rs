@@ -2,10 +2,11 @@
 
 use aws_sdk_ec2::types::{Filter, Tag};
 use ewulf_core::events::Level;
+use ewulf_core::orphans::PartKind;
 
 use super::owner::{BAKE_TAG, OWNER_TAG, Owner};
-use super::undo::{Made, remove_all};
-use crate::aws::{CallError, Cloud, failure};
+use super::undo::{Made, deregister, remove_all};
+use crate::aws::{CallError, Class, Cloud, failure};
 use crate::events::Events;
 
 /// One thing that another bake of the image made.
@@ -16,7 +17,7 @@ struct Remnant {
 }
 
 /// Removes what dead bakes of an image left, and answers with something of a bake that may be alive, which is not touched.
-pub(super) async fn remove_dead(cloud: &Cloud, events: &Events, image: &str) -> Result<Option<String>, CallError> {
+pub async fn remove_dead(cloud: &Cloud, events: &Events, image: &str) -> Result<Option<String>, CallError> {
     let found = find(cloud, image).await?;
     let (alive, dead): (Vec<Remnant>, Vec<Remnant>) =
         found.into_iter().partition(|remnant| remnant.owner.as_ref().is_some_and(Owner::is_alive));
@@ -34,6 +35,27 @@ pub(super) async fn remove_dead(cloud: &Cloud, events: &Events, image: &str) -> 
         Some(owner) => format!("{}, {}", remnant.what, owner.describe()),
         None => remnant.what.to_string(),
     }))
+}
+
+/// Removes what is left of an image and is neither builder nor group: a failed AMI, a snapshot, a volume. What is gone
+/// already is removed.
+pub async fn remove_part(cloud: &Cloud, kind: PartKind, id: &str) -> Result<(), CallError> {
+    let answer = match kind {
+        PartKind::Image => deregister(cloud, id).await,
+        PartKind::Snapshot => {
+            let answer = cloud.ec2.delete_snapshot().snapshot_id(id).send().await;
+            answer.map(drop).map_err(|error| failure("DeleteSnapshot", id, error))
+        }
+        PartKind::Volume => {
+            let answer = cloud.ec2.delete_volume().volume_id(id).send().await;
+            answer.map(drop).map_err(|error| failure("DeleteVolume", id, error))
+        }
+        _ => Err(CallError::unexpected("DeleteSnapshot", id, format!("a {kind} is not removed so"))),
+    };
+    match answer.map_err(|error| error.settled(false)) {
+        Err(error) if error.class == Class::Gone => Ok(()),
+        answer => answer,
+    }
 }
 
 /// Builders and groups of any bake of an image, in the order in which they are made.

@@ -178,7 +178,7 @@ impl From<BakeFailed> for Failure {
 }
 
 /// Makes one failure of several: the first decides the kind, the others are told below it.
-fn joined(mut first: Failure, others: impl Iterator<Item = Failure>) -> Failure {
+pub(super) fn joined(mut first: Failure, others: impl Iterator<Item = Failure>) -> Failure {
     for other in others {
         first.causes.push(other.message);
         first.causes.extend(other.causes);

@@ -22,6 +22,8 @@ mod logs;
 mod nodes;
 mod plan;
 pub mod project;
+mod ps;
+mod reap;
 mod run;
 mod runs;
 mod schema;
@@ -69,6 +71,8 @@ enum Verb {
     Apply(apply::Apply),
     Destroy(destroy::Destroy),
     Status(status::Status),
+    Ps(ps::Ps),
+    Reap(reap::Reap),
     BakeAmi(bake_ami::BakeAmi),
     Images(images::Images),
     Run(run::Run),
@@ -102,13 +106,16 @@ impl Verb {
             Self::Logs(verb) if verb.only_reads() => OnInterrupt::End,
             Self::Apply(_)
             | Self::Destroy(_)
+            | Self::Reap(_)
             | Self::BakeAmi(_)
             | Self::Local(_)
             | Self::Run(_)
             | Self::Logs(_)
             | Self::Cancel(_)
             | Self::Demo(_) => OnInterrupt::Ask,
-            Self::Plan(_) | Self::Status(_) | Self::Images(_) | Self::Runs(_) | Self::Ssh(_) | Self::Exec(_) => OnInterrupt::End,
+            Self::Plan(_) | Self::Status(_) | Self::Ps(_) | Self::Images(_) | Self::Runs(_) | Self::Ssh(_) | Self::Exec(_) => {
+                OnInterrupt::End
+            }
             Self::Doctor(_) | Self::Schema(_) | Self::Validate(_) | Self::Init(_) | Self::Completions(_) => OnInterrupt::End,
         }
     }
@@ -119,6 +126,8 @@ impl Verb {
             Self::Apply(verb) => verb.run(session).await,
             Self::Destroy(verb) => verb.run(session).await,
             Self::Status(verb) => verb.run(session).await,
+            Self::Ps(verb) => verb.run(session).await,
+            Self::Reap(verb) => verb.run(session).await,
             Self::BakeAmi(verb) => verb.run(session).await,
             Self::Images(verb) => verb.run(session).await,
             Self::Run(verb) => verb.run(session).await,

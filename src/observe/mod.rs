@@ -1,5 +1,6 @@
 //! Reads the world: every Describe call at once, by tag, into plain data. Reads only; decides nothing.
 
+mod account;
 mod convert;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Network};
 use ewulf_core::world::{Ami, Listed, Node, World};
 
 use crate::aws::{CallError, Cloud, failure};
+
+pub use account::account;
 
 /// Reads everything of the spec's cluster, and what a plan for the spec must know beyond it. Images of recipes are
 /// not looked up here: whoever knows the recipes fills `World::images`.

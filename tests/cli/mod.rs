@@ -57,7 +57,7 @@ fn verbs(folder: &Path) -> Vec<Vec<String>> {
 fn every_verb_explains_itself_with_examples() {
     let folder = folder();
     let verbs = verbs(folder.path());
-    for verb in "plan apply destroy status bake-ami images run runs logs cancel ssh exec local doctor schema validate init completions demo"
+    for verb in "plan apply destroy status ps reap bake-ami images run runs logs cancel ssh exec local doctor schema validate init completions demo"
         .split(' ')
     {
         assert!(verbs.contains(&vec![verb.to_owned()]), "`{verb}` is missing in {verbs:?}");
