@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::endpoint_service::services;
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_network::free_addresses;
+use super::launch_network::free_address;
 use super::network_interface_change::read_groups;
 use super::permission::group_by_name;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
@@ -195,7 +195,7 @@ fn interfaces(turn: &Turn<'_>, endpoint: &VpcEndpoint) -> Result<Vec<Interface>,
     let mut made = Vec::new();
     for id in &endpoint.subnets {
         let subnet = turn::SUBNET.find(&turn.ec2.subnets, id)?;
-        let private_address = free_addresses(turn.ec2, subnet, &[], 1, 1)?.remove(0);
+        let private_address = free_address(turn.ec2, subnet, &[])?;
         made.push(Interface {
             id: new_id("eni"),
             vpc_id: subnet.vpc_id.clone(),

@@ -227,6 +227,12 @@ pub(super) fn allocate(ec2: &Ec2, place: &Place, least: usize, most: usize) -> R
     free_addresses(ec2, &place.subnet, &[], least, most)
 }
 
+/// One free address of a subnet, beside those `named` already.
+pub(super) fn free_address(ec2: &Ec2, subnet: &Subnet, named: &[Ipv4Addr]) -> Result<Ipv4Addr, ApiError> {
+    // At least one was asked for, so one comes or the subnet is refused.
+    free_addresses(ec2, subnet, named, 1, 1)?.pop().ok_or_else(|| ApiError::internal("no free address"))
+}
+
 /// Up to `most` free addresses of a subnet beside those `named` already; fewer than `least` are a refusal.
 pub(super) fn free_addresses(
     ec2: &Ec2,

@@ -1,7 +1,7 @@
 //! NAT gateways: records. The nodes of a VPC reach out by its internet gateway alone.
 
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_network::{fixed_address, free_addresses};
+use super::launch_network::{fixed_address, free_address};
 use super::turn::{self, Operation, Turn, put_tags, tags_for, wire_time};
 use crate::model::ec2::{AddressAssociation, Ec2, Interface, NatGateway, Subnet, Tags, mac_of, new_id};
 use crate::wire::error::ApiError;
@@ -78,7 +78,7 @@ fn make(
 ) -> Result<NatGateway, ApiError> {
     let private_address = match fixed_address(turn.ec2, subnet, query.text("PrivateIpAddress"))? {
         Some(address) => address,
-        None => free_addresses(turn.ec2, subnet, &[], 1, 1)?.remove(0),
+        None => free_address(turn.ec2, subnet, &[])?,
     };
     let mut gateway = NatGateway {
         id: new_id("nat"),

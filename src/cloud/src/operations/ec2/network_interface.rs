@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_network::{fixed_address, free_addresses, security_groups};
+use super::launch_network::{fixed_address, free_address, free_addresses, security_groups};
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
 use super::vpc::zone_id;
 use crate::model::ec2::{Ec2, Interface, InterfaceView, Subnet, mac_of, new_id};
@@ -123,14 +123,12 @@ fn addresses(ec2: &Ec2, subnet: &Subnet, query: &Query) -> Result<(Ipv4Addr, Vec
     if named.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(ApiError::invalid_value("A private IP address may be specified once only."));
     }
-    let wanted = count + usize::from(primary.is_none());
-    let mut free = free_addresses(ec2, subnet, &named, wanted, wanted)?.into_iter();
     let primary = match primary {
         Some(primary) => primary,
-        // As many were asked for as are taken here.
-        None => free.next().ok_or_else(|| ApiError::internal("no free address"))?,
+        None => free_address(ec2, subnet, &named)?,
     };
-    secondary.extend(free);
+    named.push(primary);
+    secondary.extend(free_addresses(ec2, subnet, &named, count, count)?);
     Ok((primary, secondary))
 }
 

@@ -117,6 +117,23 @@ async fn what_is_not_built_is_refused_by_name() {
     assert_eq!(bench.code("ModifyVpcAttribute", &form).await, "UnknownParameter");
 }
 
+#[tokio::test]
+async fn an_instance_has_one_to_five_groups() {
+    let bench = Bench::new();
+    let id = bench.launch(1, "").await.remove(0);
+    let mut form = format!("InstanceId={id}");
+    for number in 1..=6 {
+        let group = format!("GroupName=g{number}&GroupDescription=g");
+        form.push_str(&format!("&GroupId.{number}={}", bench.first("CreateSecurityGroup", &group, "groupId").await));
+        match number {
+            6 => assert_eq!(bench.code("ModifyInstanceAttribute", &form).await, "SecurityGroupsPerInterfaceLimitExceeded"),
+            _ => drop(bench.ok("ModifyInstanceAttribute", &form).await),
+        }
+    }
+    let held = bench.cloud.state().ec2.instance(&id).unwrap().security_groups.len();
+    assert_eq!(held, 5);
+}
+
 /// A group of the default VPC with TCP 22 open to one network, and that rule's id.
 async fn one_rule(bench: &Bench) -> (String, String) {
     let group = bench.first("CreateSecurityGroup", "GroupName=one&GroupDescription=one", "groupId").await;
