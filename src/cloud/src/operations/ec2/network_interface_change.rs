@@ -103,6 +103,21 @@ fn attach(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             format!("Interface count {} exceeds the limit for {}", present.len() + 1, kind.name),
         ));
     }
+    if one.kind == "efa" {
+        let present = present.iter().filter(|other| other.kind == "efa").count();
+        match usize::try_from(kind.efa_interfaces).unwrap_or(usize::MAX) {
+            0 => {
+                return Err(ApiError::invalid_combination(format!("EFA interfaces are not supported on {}.", kind.name)));
+            }
+            most if present >= most => {
+                return Err(ApiError::new(
+                    "AttachmentLimitExceeded",
+                    format!("EFA interface count {} exceeds the limit for {}", present + 1, kind.name),
+                ));
+            }
+            _ => {}
+        }
+    }
     check_address_count(&one, Some(&instance.instance_type), 0)?;
     let attachment = InterfaceAttachment {
         id: new_id("eni-attach"),

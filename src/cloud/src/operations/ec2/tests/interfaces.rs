@@ -148,8 +148,10 @@ async fn an_instance_is_launched_with_an_interface_that_is_there() {
     assert_eq!(bench.code("RunInstances", &form(2, "")).await, "InvalidParameterCombination");
     let with_subnet = format!("&NetworkInterface.1.SubnetId={subnet}");
     assert_eq!(bench.code("RunInstances", &form(1, &with_subnet)).await, "InvalidParameterCombination");
-    let instance = bench.first("RunInstances", &form(1, ""), "instanceId").await;
+    let instance = bench.first("RunInstances", &form(1, "&ClientToken=one"), "instanceId").await;
     bench.until_state(&instance, "running").await;
+    // The same call once more finds what it made, not its interface taken.
+    assert_eq!(bench.first("RunInstances", &form(1, "&ClientToken=one"), "instanceId").await, instance);
     assert_eq!(bench.boot(&instance).address.to_string(), "10.0.0.50");
     assert_eq!(bench.code("RunInstances", &form(1, "")).await, "InvalidNetworkInterface.InUse");
     let shown = bench.ok("DescribeNetworkInterfaces", &format!("NetworkInterfaceId.1={id}")).await;
@@ -170,6 +172,23 @@ async fn an_instance_is_launched_with_an_interface_that_is_there() {
     bench.until_state(&again, "terminated").await;
     let gone = bench.code("DescribeNetworkInterfaces", &format!("NetworkInterfaceId.1={id}")).await;
     assert_eq!(gone, "InvalidNetworkInterfaceID.NotFound");
+}
+
+#[tokio::test]
+async fn an_interface_that_a_launch_makes_stays_if_the_launch_says_so() {
+    let bench = Bench::new();
+    let (_, subnet) = bench.network().await;
+    let form = format!(
+        "NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.SubnetId={subnet}&NetworkInterface.1.DeleteOnTermination=false"
+    );
+    let instance = bench.launch(1, &form).await.remove(0);
+    let id = bench.first("DescribeInstances", "", "networkInterfaceId").await;
+    bench.ok("TerminateInstances", &format!("InstanceId.1={instance}")).await;
+    bench.until_state(&instance, "terminated").await;
+    assert_eq!(status(&bench, &id).await, "available");
+    assert_eq!(bench.code("DeleteSubnet", &format!("SubnetId={subnet}")).await, "DependencyViolation");
+    bench.ok("DeleteNetworkInterface", &format!("NetworkInterfaceId={id}")).await;
+    bench.ok("DeleteSubnet", &format!("SubnetId={subnet}")).await;
 }
 
 #[tokio::test]
@@ -233,4 +252,26 @@ async fn secondary_addresses_come_go_and_move() {
     assert_eq!(bench.code(unassign, &form(&one, "PrivateIpAddress.1=10.0.0.77")).await, "InvalidParameterValue");
     bench.ok(unassign, &form(&other, "PrivateIpAddress.1=10.0.0.77")).await;
     assert_eq!((addresses(one).await, addresses(other).await), (3, 1));
+}
+
+#[tokio::test]
+async fn an_efa_is_attached_to_a_stopped_instance_of_a_type_that_has_one() {
+    let bench = Bench::new();
+    let (_, subnet) = bench.network().await;
+    let efa = interface(&bench, &subnet, "InterfaceType=efa").await;
+    for (kind, code) in [("c7i.large", "InvalidParameterCombination"), ("c7i.48xlarge", "")] {
+        let form = format!("ImageId={BASE}&InstanceType={kind}&MinCount=1&MaxCount=1&SubnetId={subnet}");
+        let instance = bench.first("RunInstances", &form, "instanceId").await;
+        bench.until_state(&instance, "running").await;
+        let attach = format!("NetworkInterfaceId={efa}&InstanceId={instance}&DeviceIndex=1");
+        assert_eq!(bench.code("AttachNetworkInterface", &attach).await, "IncorrectState", "{kind}");
+        bench.ok("StopInstances", &format!("InstanceId.1={instance}")).await;
+        bench.until_state(&instance, "stopped").await;
+        match code {
+            "" => drop(bench.ok("AttachNetworkInterface", &attach).await),
+            code => assert_eq!(bench.code("AttachNetworkInterface", &attach).await, code, "{kind}"),
+        }
+    }
+    let shown = bench.all("DescribeNetworkInterfaces", "Filter.1.Name=interface-type&Filter.1.Value.1=efa", "deviceIndex").await;
+    assert_eq!(shown, ["1"]);
 }
