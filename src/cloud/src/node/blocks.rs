@@ -65,7 +65,7 @@ impl Blocks {
         self.work(format!("snapshot {snapshot_id} cannot be begun"), move || {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             create(&sums)?;
-            match parent.map(|parent| File::open(parent)).transpose() {
+            match parent.map(File::open).transpose() {
                 Ok(Some(parent)) => copy_sparse(&parent, &create(&image)?),
                 // A parent without a file has no blocks.
                 Ok(None) => create(&image).map(drop),

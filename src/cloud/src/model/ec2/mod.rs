@@ -14,6 +14,7 @@ mod interface;
 mod key_pair;
 mod network;
 mod prefix_list;
+mod root_replacement;
 mod seed;
 mod storage;
 mod template;
@@ -42,6 +43,7 @@ pub use network::{
     Destination, InternetGateway, Protocol, Route, RouteTable, RuleTarget, SecurityGroup, SecurityGroupRule, Subnet, Vpc,
 };
 pub use prefix_list::{PREFIX_LISTS, PrefixList, prefix_list_id};
+pub use root_replacement::{ReplacementState, RootReplacement};
 pub use storage::{
     MODIFICATIONS_A_DAY, Modification, ModificationState, NO_VOLUME, Snapshot, SnapshotSource, SnapshotState, Upload, Volume,
     VolumeShape, VolumeState,
@@ -89,6 +91,8 @@ pub struct Ec2 {
     pub tokens: BTreeMap<String, Token>,
     /// Layers that the driver holds; each is deleted once nothing stands on it.
     pub layers: BTreeSet<String>,
+    /// Tasks that replace the roots of instances.
+    pub root_replacements: BTreeMap<String, RootReplacement>,
     /// Whether new volumes and snapshots are encrypted unasked.
     pub ebs_encryption_by_default: bool,
     /// Shares that were given to nodes: driver key by group.
@@ -160,6 +164,7 @@ impl Ec2 {
             "vol" => &mut self.volumes.get_mut(id)?.tags,
             "snap" => &mut self.snapshots.get_mut(id)?.tags,
             "ami" => &mut self.images.get_mut(id)?.tags,
+            "replacevol" => &mut self.root_replacements.get_mut(id)?.tags,
             _ => return None,
         };
         Some(tags)
@@ -195,6 +200,7 @@ impl Ec2 {
             .chain(each(&self.volumes, "volume", |one| &one.tags))
             .chain(each(&self.snapshots, "snapshot", |one| &one.tags))
             .chain(each(&self.images, "image", |one| &one.tags))
+            .chain(each(&self.root_replacements, "replace-root-volume-task", |one| &one.tags))
     }
 
     /// The zone names of the region.
@@ -207,6 +213,8 @@ impl Ec2 {
         let mut used: BTreeSet<&str> = BTreeSet::new();
         used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers()).map(String::as_str));
         used.extend(self.living().flat_map(|instance| &instance.layers).map(String::as_str));
+        let replacements = self.root_replacements.values().filter(|task| task.state.is_open());
+        used.extend(replacements.flat_map(|task| &task.layers).map(String::as_str));
         self.layers.iter().filter(|layer| !used.contains(layer.as_str())).cloned().collect()
     }
 }

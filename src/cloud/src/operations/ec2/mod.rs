@@ -33,6 +33,7 @@ mod permission;
 mod placement_group;
 mod replicas;
 mod resume;
+mod root_volume;
 mod route;
 mod route_table;
 mod security_group;
@@ -95,6 +96,7 @@ const OPERATIONS: &[&[Operation]] = &[
     placement_group::OPERATIONS,
     route::OPERATIONS,
     route_table::OPERATIONS,
+    root_volume::OPERATIONS,
     security_group::OPERATIONS,
     security_group_rule::OPERATIONS,
     snapshot::OPERATIONS,

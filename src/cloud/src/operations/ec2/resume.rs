@@ -70,6 +70,8 @@ fn take_up(ec2: &mut Ec2, alive: &[String]) -> Vec<Deed> {
             .filter(|snapshot| !of_images.contains(&&snapshot.id))
             .map(|snapshot| Deed::Snapshot(snapshot.id.clone())),
     );
+    let roots = ec2.root_replacements.values().filter(|task| task.state.is_open());
+    deeds.extend(roots.map(|task| Deed::Root(task.id.clone())));
     deeds.push(Deed::Sweep);
     deeds
 }

@@ -124,7 +124,8 @@ fn chosen(turn: &Turn<'_>, query: &Query) -> Result<Vec<Volume>, ApiError> {
     }
     let mut chosen: Vec<Volume> = attached
         .into_iter()
-        .filter(|volume| !(volume.is_root && without_root) && !excluded.contains(&volume.id.as_str()))
+        .filter(|volume| !(without_root && volume.is_root))
+        .filter(|volume| !excluded.contains(&volume.id.as_str()))
         .cloned()
         .collect();
     chosen.sort_by_key(|volume| !volume.is_root);

@@ -52,6 +52,7 @@ fn unknown(id: &str) -> ApiError {
         Some("vol") => turn::VOLUME,
         Some("snap") => turn::SNAPSHOT,
         Some("ami") => turn::IMAGE,
+        Some("replacevol") => turn::ROOT_REPLACEMENT,
         _ => return ApiError::new("InvalidID", format!("The ID '{id}' is not valid")),
     };
     kind.check(id).err().unwrap_or_else(|| kind.missing(id))

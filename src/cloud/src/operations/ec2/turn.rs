@@ -129,6 +129,7 @@ kinds! {
     KEY_PAIR = "key", "key pair ID", "InvalidKeyPair.NotFound", "InvalidKeyPairId.Malformed";
     VOLUME = "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
     SNAPSHOT = "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
+    ROOT_REPLACEMENT = "replacevol", "replace root volume task ID", "InvalidReplaceRootVolumeTaskId.NotFound", "InvalidReplaceRootVolumeTaskId.Malformed";
     IMAGE = "ami", "image id", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed";
 }
 

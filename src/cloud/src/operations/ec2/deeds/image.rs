@@ -96,10 +96,10 @@ pub(super) async fn settle_image(cloud: &Arc<Cloud>, id: &str) {
     let source = {
         let state = cloud.state();
         let image = state.ec2.images.get(id).filter(|image| image.state == ImageState::Pending);
-        image.and_then(|image| {
+        image.map(|image| {
             let snapshots = image.devices.iter().filter_map(|device| device.snapshot_id.clone());
             let still = image.without_reboot;
-            Some((image.source_instance_id.clone(), still, snapshots.collect::<Vec<_>>()))
+            (image.source_instance_id.clone(), still, snapshots.collect::<Vec<_>>())
         })
     };
     let Some((instance_id, without_reboot, snapshots)) = source else { return };

@@ -147,7 +147,7 @@ pub(super) async fn boot(cloud: &Arc<Cloud>, id: &str) -> Result<(), DriverError
 }
 
 /// Makes a base present; one at a time, with its progress in the log.
-async fn ensure_base(cloud: &Arc<Cloud>, base: &str) -> Result<(), DriverError> {
+pub(super) async fn ensure_base(cloud: &Arc<Cloud>, base: &str) -> Result<(), DriverError> {
     let known = || cloud.settling.bases.lock().unwrap_or_else(PoisonError::into_inner);
     if known().contains(base) {
         return Ok(());

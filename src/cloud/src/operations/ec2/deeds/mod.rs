@@ -7,6 +7,7 @@ mod image;
 mod instance;
 mod interruption;
 mod network;
+mod root;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ pub(crate) enum Deed {
     /// A volume's snapshot is gone from the model.
     DeleteSnapshot(String),
     Image(String),
+    /// The root of an instance is to be replaced.
+    Root(String),
     /// Something went that layers or shares may have stood on.
     Sweep,
 }
@@ -134,6 +137,7 @@ async fn perform(cloud: &Arc<Cloud>, deed: Deed) {
             report(cloud, &format!("deletion of {id}"), outcome);
         }
         Deed::Image(id) => image::settle_image(cloud, &id).await,
+        Deed::Root(id) => root::replace(cloud, &id).await,
         Deed::Sweep => storage::sweep(cloud).await,
     }
 }

@@ -157,10 +157,20 @@ impl Bench {
         Self::with_state(State::default())
     }
 
+    /// A cloud whose configuration says that its nodes are records, as those of every test are.
+    pub fn of_records() -> Self {
+        Self::configured(State::default(), true)
+    }
+
     /// A new server over a state that a former one left.
     pub fn with_state(state: State) -> Self {
+        Self::configured(state, false)
+    }
+
+    fn configured(state: State, records: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut config = Config::new(folder.path(), folder.path());
+        config.records = records;
         config.share_path_tag = Some("app:shared".to_owned());
         config.share_group_tag = Some("app:cluster".to_owned());
         let log = Log::open(config.files(), config.owner_uid).expect("a log can be opened");

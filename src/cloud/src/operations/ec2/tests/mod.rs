@@ -12,6 +12,7 @@ mod launches;
 mod networks;
 mod recovery;
 mod registered;
+mod root_volumes;
 mod routes;
 mod rules;
 mod snapshots;
