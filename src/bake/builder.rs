@@ -161,9 +161,10 @@ impl Bake<'_> {
             match state {
                 Some(state) if state == *wanted => return Ok(()),
                 Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {
-                    let reason = instance.and_then(|instance| instance.state_reason).and_then(|reason| reason.message);
-                    let reason = reason.unwrap_or_else(|| "EC2 gives no reason".to_owned());
-                    return Err(BakeError::BuilderEnded { image: self.image.clone(), id: id.to_owned(), reason });
+                    let found = instance.and_then(|instance| instance.state_reason);
+                    let code = found.as_ref().and_then(|reason| reason.code.clone());
+                    let reason = found.and_then(|reason| reason.message).unwrap_or_else(|| "EC2 gives no reason".to_owned());
+                    return Err(BakeError::BuilderEnded { image: self.image.clone(), id: id.to_owned(), code, reason });
                 }
                 _ => {}
             }

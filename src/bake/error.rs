@@ -34,7 +34,7 @@ pub enum BakeError {
     #[error("image {image}: region {region} has no default VPC with a subnet for the builder")]
     NoSubnet { image: String, region: String },
     #[error("image {image}: builder {id} ended: {reason}")]
-    BuilderEnded { image: String, id: String, reason: String },
+    BuilderEnded { image: String, id: String, code: Option<String>, reason: String },
     #[error("image {image}: builder {id} was not {state} after {minutes} minutes")]
     BuilderState { image: String, id: String, state: String, minutes: u64 },
     #[error("image {image}: SSM does not reach builder {id} after {minutes} minutes; its console ends in\n{console}")]

@@ -152,6 +152,8 @@ impl From<BakeError> for Failure {
                 let below = Self::from(source.clone());
                 Self { hints: below.hints, ..Self::of(below.kind, &error) }
             }
+            // EC2 took the builder's launch and said later what was wrong with it.
+            BakeError::BuilderEnded { code: Some(ref code), .. } => Self::of_state_reason(code, &error),
             BakeError::Interrupted { .. } => Self::of(FailureKind::Interrupted, &error),
             BakeError::Render(_) => Self::of(FailureKind::InvalidInput, &error),
             _ => Self::of(FailureKind::Failed, &error),

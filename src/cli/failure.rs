@@ -94,6 +94,14 @@ impl Failure {
         Self::new(Kind::InvalidInput, message)
     }
 
+    /// A failure of an instance that ended with this code of EC2's StateReason.
+    pub fn of_state_reason(code: &str, error: &(dyn Error + 'static)) -> Self {
+        let class = classify(code);
+        let mut failure = Self::of(kind_of(class), error);
+        failure.hints.extend(hint(class, Some(code), "RunInstances", None));
+        failure
+    }
+
     /// The user stopped it; `message` says what is left.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Kind::Interrupted, message)

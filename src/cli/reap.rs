@@ -64,7 +64,10 @@ impl Reap {
             for seen in &here {
                 confirmed.entry(seen.part.belongs.clone()).or_default().insert(seen.part.id.clone());
             }
-            for (belongs, ids) in &confirmed {
+            // Bakes first: what they left may stand in the network of a cluster, which cannot go before.
+            let (bakes, clusters): (Vec<_>, Vec<_>) =
+                confirmed.iter().partition(|(belongs, _)| matches!(belongs, Belongs::Image(_)));
+            for (belongs, ids) in bakes.into_iter().chain(clusters) {
                 if session.interrupt.is_requested() {
                     failures.push(Failure::interrupted("interrupted; what was not begun is still there").hint("ewulf reap"));
                     break;

@@ -63,3 +63,33 @@ async fn a_failed_node_is_kept_if_the_user_wants_to_look_at_it() {
     assert_eq!(instances(&account).len(), 3);
     assert!(evidence(account.path()).join("cause.json").is_file());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_launch_exits_with_4_and_says_what_was_tried_and_what_to_do() {
+    let account = Account::open().await;
+    let spec = account.spec("refused", "{cidr: 10.42.0.0/24}", "ready: running").display().to_string();
+    let quota = "`Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances (vCPUs)`";
+    let ended = "ended while it was starting";
+    let rows = [
+        ("{capacity: {left: 0}}", vec!["no room for", "× c7a.large, on-demand, in us-east-1"]),
+        ("{error: {code: VcpuLimitExceeded}}", vec![quota]),
+        ("deny", vec!["allow ec2:RunInstances and ec2:CreateTags;"]),
+        ("{launch-failure: {code: Server.InsufficientInstanceCapacity}}", vec![ended, "no room for", "results/failures/"]),
+        ("{launch-failure: {code: Client.VolumeLimitExceeded}}", vec![ended, "`Storage for General Purpose SSD (gp3)"]),
+    ];
+    for (fault, words) in rows {
+        let rules = format!("rules:\n  - action: RunInstances\n    fault: {fault}\n");
+        std::fs::write(account.path().join("faults.yaml"), rules).expect("the folder is writable");
+        account.succeed(&["local", "faults", "load", "faults.yaml"]);
+        let (code, _, err) = account.ewulf(&["apply", &spec, "--yes"]);
+        assert_eq!(code, 4, "{fault}: {err}");
+        for part in words {
+            assert!(err.contains(part), "{fault}: {part} is missing in\n{err}");
+        }
+    }
+    account.succeed(&["local", "faults", "clear"]);
+    account.succeed(&["apply", &spec, "--yes"]);
+    let (code, out, err) = account.ewulf(&["plan", &spec, "--detailed-exitcode"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(instances(&account).len(), 3);
+}

@@ -196,3 +196,21 @@ pub(super) fn stray_steps<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Vpc;
+
+    #[test]
+    fn only_the_strays_that_are_meant_go_and_the_cluster_stays() {
+        let vpc = |id: &str| Vpc { id: id.to_owned(), cidr: "10.42.0.0/24".parse().unwrap(), tags: Default::default() };
+        let mut world = World::empty("demo".parse().unwrap());
+        world.vpc = Some(vpc("vpc-1"));
+        world.strays = vec![Stray::Vpc(vpc("vpc-2")), Stray::Vpc(vpc("vpc-3"))];
+        let plan = remove_strays(&world, |id| id != "vpc-3");
+        let actions: Vec<&Action> = plan.steps.iter().map(|step| &step.action).collect();
+        assert_eq!(actions, [&Action::DeleteVpc { id: "vpc-2".to_owned() }]);
+        assert_eq!(plan.totals().delete, 1);
+    }
+}
