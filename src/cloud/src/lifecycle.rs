@@ -402,6 +402,12 @@ impl Tail {
     /// Whole lines that came since the last call.
     fn new_lines(&mut self) -> Vec<String> {
         let mut bytes = Vec::new();
+        // The server may have begun its log anew.
+        if let (Ok(found), Ok(at)) = (self.file.metadata(), self.file.stream_position())
+            && found.len() < at
+        {
+            let _ = self.file.rewind();
+        }
         // Progress is a courtesy: a log that cannot be read is no reason to fail.
         let _ = self.file.read_to_end(&mut bytes);
         self.text.push_str(&String::from_utf8_lossy(&bytes));

@@ -142,15 +142,25 @@ impl Lock {
     }
 }
 
+/// Bytes after which the log begins anew; the one before is kept. A day of a busy cloud is some hundred KiB.
+const LOG_LIMIT: u64 = 4 << 20;
+
 /// The log file: one line an event, with its time. Nothing secret may be logged.
 #[derive(Debug, Clone)]
 pub struct Log {
     file: Arc<Mutex<File>>,
+    path: Arc<Path>,
+    owner: u32,
+    limit: u64,
 }
 
 impl Log {
     /// Opens the folder's log for appending, readable by the owner.
     pub fn open(files: Files<'_>, owner: u32) -> Result<Self, StoreError> {
+        Self::open_limited(files, owner, LOG_LIMIT)
+    }
+
+    fn open_limited(files: Files<'_>, owner: u32, limit: u64) -> Result<Self, StoreError> {
         let path = files.log();
         let file = OpenOptions::new()
             .append(true)
@@ -162,7 +172,7 @@ impl Log {
         if rustix::process::geteuid().is_root() {
             fchown(&file, Some(owner), None).map_err(StoreError::io("cannot hand over", &path))?;
         }
-        Ok(Self { file: Arc::new(Mutex::new(file)) })
+        Ok(Self { file: Arc::new(Mutex::new(file)), path: path.into(), owner, limit })
     }
 
     /// Appends one line; line ends inside it become spaces.
@@ -172,6 +182,21 @@ impl Log {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop the cloud, and there is nowhere else to say so.
         let _ = file.write_all(line.as_bytes());
+        if file.metadata().is_ok_and(|found| found.len() > self.limit) {
+            let _ = self.begin_anew(&file);
+        }
+    }
+
+    /// Puts what there is aside as `log.1`. The file itself stays, emptied: it is also the server's output and error
+    /// stream, which cannot be opened again.
+    fn begin_anew(&self, file: &File) -> Result<(), StoreError> {
+        let mut aside = self.path.as_os_str().to_owned();
+        aside.push(".1");
+        let content = std::fs::read(&self.path).map_err(StoreError::io("cannot read", &self.path))?;
+        let kept = write(Path::new(&aside), &content, 0o600, Some(self.owner));
+        // A log that cannot be put aside must not grow all the same.
+        file.set_len(0).map_err(StoreError::io("cannot empty", &self.path))?;
+        kept
     }
 }
 
@@ -262,5 +287,28 @@ pub async fn keep(cloud: Arc<Cloud>) {
             Ok(Err(error)) => cloud.log.line(format_args!("state not written: {}", chain(&error))),
             Err(error) => cloud.log.line(format_args!("state not written: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grew_large_begins_anew_and_keeps_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { state_dir: folder.path() };
+        let log = Log::open_limited(files, rustix::process::geteuid().as_raw(), 10_000).unwrap();
+        for number in 0..1000 {
+            log.line(format_args!("event {number}"));
+        }
+        let aside = folder.path().join("log.1");
+        let (current, before) = (std::fs::read_to_string(files.log()).unwrap(), std::fs::read_to_string(&aside).unwrap());
+        assert!(current.len() <= 10_000 && before.len() < 10_100, "{} {}", current.len(), before.len());
+        let numbers: Vec<u32> =
+            before.lines().chain(current.lines()).map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers.last(), Some(&999));
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no line is lost in between");
+        assert_eq!(std::fs::metadata(&aside).unwrap().mode() & 0o777, 0o600);
     }
 }
