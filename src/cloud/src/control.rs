@@ -75,8 +75,16 @@ fn region(files: Files<'_>) -> Result<String, StoreError> {
 fn request(address: &str, key: &Credentials, region: &str, action: &str, body: &str) -> Vec<u8> {
     let date = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let target = format!("LocalCloud.{action}");
+    // The date alone does not tell two equal calls of one second apart, and the server carries out no request twice.
+    let invocation = format!("{:032x}", rand::random::<u128>());
     let mut headers = HeaderMap::new();
-    for (name, value) in [("content-type", CONTENT_TYPE), ("host", address), ("x-amz-date", &date), ("x-amz-target", &target)] {
+    for (name, value) in [
+        ("amz-sdk-invocation-id", invocation.as_str()),
+        ("content-type", CONTENT_TYPE),
+        ("host", address),
+        ("x-amz-date", &date),
+        ("x-amz-target", &target),
+    ] {
         // An address or an action with a line end in it is signed without, and so refused.
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -30,10 +31,17 @@ use crate::wire::sigv4::Credentials;
 
 mod blocks;
 mod line;
+mod peer;
+mod places;
+mod refusals;
 mod requests;
+mod seen;
 
 use line::Line;
+use places::{CONNECTIONS, Places};
+use refusals::Refusals;
 use requests::{OPERATIONS, Service};
+use seen::Seen;
 
 /// What `GET /` says, followed by the process id.
 pub(crate) const HEALTH: &str = "ewulf local cloud";
@@ -41,16 +49,9 @@ pub(crate) const HEALTH: &str = "ewulf local cloud";
 /// Stands before each sentence about the making of the base image in the log.
 pub(crate) const BASE_PROGRESS: &str = " progress: ";
 
-/// Connections at once; each costs a task and at most [`HEADER_BYTES`] before its request is known.
-const CONNECTIONS: usize = 512;
-
 /// Largest request head, and how many headers it may have; SDKs send about 1 KiB and 12.
 const HEADER_BYTES: usize = 32 << 10;
 const HEADERS: usize = 64;
-
-/// How long a connection may sit without a whole request head. Above the 90 s for which the SDKs' HTTP client keeps
-/// idle connections, so that the client, not the server, closes them and no request meets a closing connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// How long a stopping server waits for actions under way; the longest is a node's orderly shutdown.
 const FINISH: Duration = Duration::from_secs(45);
@@ -129,6 +130,7 @@ impl Server {
     }
 
     async fn start_locked(config: Config, lock: Lock, log: Log) -> Result<Self, ServeError> {
+        let start = Timestamp::now();
         let files = config.files();
         write_config(&config)?;
         let credentials = credentials(files, config.owner_uid)?;
@@ -159,7 +161,14 @@ impl Server {
         ];
         let operations = Arc::new(Semaphore::new(OPERATIONS as usize));
         let (ending, ended) = watch::channel(false);
-        let service = Arc::new(Service { cloud: Arc::clone(&cloud), credentials, operations, ended: ended.clone() });
+        let service = Arc::new(Service {
+            cloud: Arc::clone(&cloud),
+            credentials,
+            operations,
+            ended: ended.clone(),
+            seen: Seen::since(start),
+            refusals: Refusals::default(),
+        });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&service), ended));
         cloud.changed();
         store::write(&endpoint, format!("http://{address}\n").as_bytes(), 0o644, Some(owner))?;
@@ -269,18 +278,26 @@ async fn feed(cloud: Arc<Cloud>, mut events: mpsc::UnboundedReceiver<NodeEvent>)
 
 /// Accepts connections until told to end, then waits for those open to finish their requests.
 async fn accept(listener: TcpListener, service: Arc<Service>, mut ended: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS);
     let graceful = GracefulShutdown::new();
+    let watching = {
+        let places = Arc::clone(&places);
+        tokio::spawn(async move { places.watch().await })
+    };
     loop {
         let accepted = async {
-            let place = Arc::clone(&connections).acquire_owned().await;
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            let (stream, peer) = listener.accept().await?;
+            if !is_welcome(&service, &stream, peer) {
+                return Ok(None);
+            }
+            Ok::<_, std::io::Error>(Some((stream, Arc::clone(&places).take().await)))
         };
         let (stream, place) = tokio::select! {
             accepted = accepted => match accepted {
-                Ok(accepted) => accepted,
+                Ok(Some(accepted)) => accepted,
+                Ok(None) => continue,
                 Err(error) => {
-                    service.cloud.log.line(format_args!("connection not accepted: {error}"));
+                    service.refusals.note(&service.cloud.log, "accept", format_args!("connection not accepted: {error}"));
                     // Out of file descriptors: they come back when connections end.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -292,26 +309,61 @@ async fn accept(listener: TcpListener, service: Arc<Service>, mut ended: watch::
         let _ = stream.set_nodelay(true);
         let line = Arc::new(Line::of(&stream));
         let connection = {
-            let (service, line) = (Arc::clone(&service), Arc::clone(&line));
+            let (service, line, marker) = (Arc::clone(&service), Arc::clone(&line), place.marker());
             http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
+                // The place has its own limits, which also see a client that does not take its answer.
+                .header_read_timeout(None)
                 .max_buf_size(HEADER_BYTES)
                 .max_headers(HEADERS)
                 .serve_connection(
-                    TokioIo::new(stream),
-                    service_fn(move |request| requests::answer(Arc::clone(&service), Arc::clone(&line), request)),
+                    TokioIo::new(place.watched(stream)),
+                    service_fn(move |request| {
+                        let (service, line, busy) = (Arc::clone(&service), Arc::clone(&line), marker.busy());
+                        async move {
+                            let answer = requests::answer(service, line, request).await;
+                            drop(busy);
+                            answer
+                        }
+                    }),
                 )
         };
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // A broken connection is the client's affair.
-            let _ = connection.await;
-            drop((line, place));
+            tokio::select! {
+                // A broken connection is the client's affair.
+                _ = connection => {}
+                () = place.end() => {}
+            }
+            // It decides how the connection ends, and is the last to let go of it.
+            drop(line);
         });
     }
     drop(listener);
     graceful.shutdown().await;
+    watching.abort();
+}
+
+/// Whether the connection comes from the owner, from root or from the server's own user; the signature decides alone
+/// where the kernel does not say.
+fn is_welcome(service: &Service, stream: &TcpStream, peer: SocketAddr) -> bool {
+    let user = stream.local_addr().and_then(|own| peer::user(peer, own));
+    let log = &service.cloud.log;
+    match user {
+        Ok(Some(user)) => {
+            let own = rustix::process::geteuid().as_raw();
+            let is_welcome = [0, own, service.cloud.config.owner_uid].contains(&user);
+            if !is_welcome {
+                service.refusals.note(log, "user", format_args!("connection of user {user} refused"));
+            }
+            is_welcome
+        }
+        // Closed again: nobody waits for an answer.
+        Ok(None) => false,
+        Err(error) => {
+            service.refusals.note(log, "peer", format_args!("the user of a connection is unknown: {error}"));
+            true
+        }
+    }
 }
 
 /// Binds the configured port, or the one chosen before; chooses and remembers one the first time.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::requests::{Answer, Protocol, Service, read, refused};
+use super::requests::{Answer, Protocol, Service, discard, read};
 use crate::operations::ebs::{self, Call, EbsError, Reply};
 use crate::wire::error::ApiError;
-use crate::wire::sigv4::{self, Refusal};
+use crate::wire::sigv4::{self, Claim, Refusal};
 use crate::wire::xml::request_id;
 
 /// Whether a request is one of this API: the others know no path but `/`.
@@ -56,21 +56,30 @@ pub(super) async fn answer(service: Arc<Service>, request: Request<Incoming>) ->
 /// Reads and verifies the request, then carries it out to its end, even if the client goes away meanwhile.
 async fn admit(service: Arc<Service>, request: Request<Incoming>) -> Result<Reply, EbsError> {
     let (head, body) = request.into_parts();
+    let (region, services) = (&service.cloud.config.region, ["ebs"]);
+    let claim = match Claim::read(&head.headers, &service.credentials, region, &services, Timestamp::now()) {
+        Ok(claim) => claim,
+        Err(refusal) => {
+            discard(body).await;
+            return Err(plain(service.refuse(Protocol::Json, &refusal)));
+        }
+    };
     let body = read(body).await.map_err(plain)?;
     let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
     let signed = sigv4::Request { method: head.method.as_str(), path, query, headers: &head.headers, body: &body };
-    let (region, services, now) = (&service.cloud.config.region, ["ebs"], Timestamp::now());
     let verified = if ebs::may_be_unsigned(&head.method, path) {
-        sigv4::verify_checksummed(signed, ebs::CHECKSUM, &service.credentials, region, &services, now)
+        claim.verify_checksummed(signed, ebs::CHECKSUM, &service.credentials)
     } else {
-        sigv4::verify(signed, &service.credentials, region, &services, now)
+        claim.verify(signed, &service.credentials)
     };
-    verified.map_err(|refusal| {
-        service.cloud.log.line(format_args!("request refused: {refusal}"));
+    let only_reads = || head.method == Method::GET;
+    let admitted = verified.and_then(|()| service.seen.admit(&claim, &head.headers, Timestamp::now(), only_reads));
+    admitted.map_err(|refusal| {
+        let error = service.refuse(Protocol::Json, &refusal);
         match refusal {
             // The signature is right: what came is not what was sent.
             Refusal::Checksum(_) => EbsError::invalid("INVALID_BLOCK", refusal.to_string()),
-            _ => plain(refused(Protocol::Json, &refusal)),
+            _ => plain(error),
         }
     })?;
     let call = Call { method: head.method.clone(), path: path.to_owned(), query: query.to_owned(), headers: head.headers, body };

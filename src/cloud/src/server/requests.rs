@@ -12,19 +12,28 @@ use tokio::sync::{Semaphore, watch};
 
 use super::blocks;
 use super::line::Line;
+use super::refusals::Refusals;
+use super::seen::Seen;
 use crate::cloud::Cloud;
 use crate::faults::{Facts, Fault, Stage, Ticket};
 use crate::operations;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::sigv4::{self, Credentials, Refusal};
+use crate::wire::sigv4::{self, Claim, Credentials, Refusal};
 use crate::wire::{json, xml};
 
 /// Largest request body. EC2's largest is 16 KiB of user data, SSM's a document of 64 KiB; both grow by encoding.
 const MAXIMUM_BODY: usize = 1 << 20;
 
 /// How long a client may take to send a body; it comes over the loopback interface.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the body of a refused request is thrown away before the answer. A connection that is closed on unread bytes
+/// takes the answer with it; bytes that are on their way over loopback are there in no time.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What requests may be signed for.
+const SERVICES: [&str; 4] = ["ec2", "ssm", "sts", CONTROL];
 
 /// Actions carried out side by side; more wait.
 pub(super) const OPERATIONS: u32 = 256;
@@ -39,6 +48,18 @@ pub(super) struct Service {
     pub operations: Arc<Semaphore>,
     /// True once the server ends: nothing waits any longer then.
     pub ended: watch::Receiver<bool>,
+    /// What was admitted already.
+    pub seen: Seen,
+    /// What was said of those who were not.
+    pub refusals: Refusals,
+}
+
+impl Service {
+    /// Notes a refusal and puts it into the protocol's words.
+    pub fn refuse(&self, protocol: Protocol, refusal: &Refusal) -> ApiError {
+        self.refusals.note(&self.cloud.log, refusal.kind(), format_args!("request refused: {refusal}"));
+        refused(protocol, refusal)
+    }
 }
 
 /// A request that gets no answer: its connection ends instead.
@@ -117,6 +138,15 @@ fn response(status: StatusCode, content_type: &'static str, text: String, reques
 /// Reads and verifies the request, then carries it out, with whatever was to go wrong on the way.
 async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Protocol) -> Result<String, Denial> {
     let (head, body) = request.into_parts();
+    let region = &service.cloud.config.region;
+    // Strangers are turned away by the head alone: nobody without the key's id has a body kept for him.
+    let claim = match Claim::read(&head.headers, &service.credentials, region, &SERVICES, Timestamp::now()) {
+        Ok(claim) => claim,
+        Err(refusal) => {
+            discard(body).await;
+            return Err(service.refuse(protocol, &refusal).into());
+        }
+    };
     let body = read(body).await?;
     let signed = sigv4::Request {
         method: head.method.as_str(),
@@ -125,16 +155,15 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
         headers: &head.headers,
         body: &body,
     };
-    let region = &service.cloud.config.region;
-    let services = ["ec2", "ssm", "sts", CONTROL];
-    let scope = sigv4::verify(signed, &service.credentials, region, &services, Timestamp::now()).map_err(|refusal| {
-        service.cloud.log.line(format_args!("request refused: {refusal}"));
-        refused(protocol, &refusal)
-    })?;
+    claim.verify(signed, &service.credentials).map_err(|refusal| service.refuse(protocol, &refusal))?;
+    let call = Call::read(claim.service, &head.headers, &body);
+    let only_reads = || call.as_ref().is_ok_and(|call| only_reads(&call.action));
+    let admitted = service.seen.admit(&claim, &head.headers, Timestamp::now(), only_reads);
+    admitted.map_err(|refusal| service.refuse(protocol, &refusal))?;
     if head.method != Method::POST || head.uri.path() != "/" {
         return Err(ApiError::new("InvalidRequest", "calls are POST requests to /").with_status(405).into());
     }
-    let call = Call::read(scope, &head.headers, &body)?;
+    let call = call?;
     if call.service == CONTROL {
         return Ok(carry_out(service, call, None).await.0?);
     }
@@ -222,6 +251,14 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
         Ok(Err(_)) => Err(ApiError::new("RequestAbortedException", "the body broke off")),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
     }
+}
+
+/// Takes a body in without keeping it.
+pub(super) async fn discard(body: Incoming) {
+    let mut body = Limited::new(body, MAXIMUM_BODY);
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Who sends more, or more slowly, may lose the answer.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
 /// A call whose sender is known: the signature's service decides the API, not what the request looks like.
@@ -383,15 +420,19 @@ fn caller_identity(account: &str) -> String {
 }
 
 /// The refusal in the words of each protocol: EC2's error list, and the common errors of the JSON services.
-pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
+fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
     let (query, status, json) = match refusal {
         Refusal::Missing => ("AuthFailure", 401, "MissingAuthenticationTokenException"),
         Refusal::UnknownKey | Refusal::SessionToken => ("AuthFailure", 401, "UnrecognizedClientException"),
         Refusal::Malformed(_) => ("IncompleteSignature", 400, "IncompleteSignatureException"),
-        Refusal::Expired { .. } => ("RequestExpired", 400, "InvalidSignatureException"),
-        Refusal::Scope { .. } | Refusal::Unsigned(_) | Refusal::Payload | Refusal::Checksum(_) | Refusal::Mismatch => {
-            ("SignatureDoesNotMatch", 403, "InvalidSignatureException")
-        }
+        Refusal::Expired { .. } | Refusal::Early { .. } => ("RequestExpired", 400, "InvalidSignatureException"),
+        // AWS has no word for a repeat: it does not notice.
+        Refusal::Scope { .. }
+        | Refusal::Unsigned(_)
+        | Refusal::Payload
+        | Refusal::Checksum(_)
+        | Refusal::Mismatch
+        | Refusal::Repeated => ("SignatureDoesNotMatch", 403, "InvalidSignatureException"),
     };
     match protocol {
         Protocol::Query => ApiError::new(query, refusal.to_string()).with_status(status),

@@ -10,7 +10,7 @@ use jiff::civil::DateTime;
 use sha2::{Digest, Sha256};
 
 /// How far a request's date may be from now, as AWS has it.
-const MAXIMUM_SKEW_SECONDS: i64 = 15 * 60;
+pub const MAXIMUM_SKEW_SECONDS: i64 = 15 * 60;
 
 /// What stands in the place of the body's hash where the body is not signed.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -19,6 +19,10 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Headers that AWS's SDKs send unsigned although the name starts with `x-amz-`, or that proxies add.
 const MAY_BE_UNSIGNED: [&str; 2] = ["x-amz-user-agent", "x-amzn-trace-id"];
+
+/// Headers that say how to read the body. AWS asks for the first; both kinds of SDK sign every header they set before
+/// signing, these two among them.
+const MUST_BE_SIGNED: [&str; 2] = ["content-type", "content-encoding"];
 
 /// The one key pair that a cloud accepts.
 #[derive(Clone)]
@@ -73,6 +77,30 @@ pub enum Refusal {
     Checksum(String),
     #[error("the signature is not the one that this request has with the secret key")]
     Mismatch,
+    #[error("the request's date {date} is before the start of this server")]
+    Early { date: String },
+    #[error("the request was carried out already: each one has to be signed anew")]
+    Repeated,
+}
+
+impl Refusal {
+    /// The kind of refusal in a word, without anything that the caller sent.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed(_) => "malformed",
+            Self::UnknownKey => "key",
+            Self::SessionToken => "session token",
+            Self::Scope { .. } => "scope",
+            Self::Expired { .. } => "expired",
+            Self::Unsigned(_) => "unsigned header",
+            Self::Payload => "payload",
+            Self::Checksum(_) => "checksum",
+            Self::Mismatch => "mismatch",
+            Self::Early { .. } => "early",
+            Self::Repeated => "repeated",
+        }
+    }
 }
 
 /// Verifies the request and answers with the service that it was signed for.
@@ -83,77 +111,99 @@ pub fn verify(
     services: &[&'static str],
     now: Timestamp,
 ) -> Result<&'static str, Refusal> {
-    let payload_hash = hexadecimal(&Sha256::digest(request.body));
-    verify_payload(request, credentials, region, services, now, &payload_hash)
+    let claim = Claim::read(request.headers, credentials, region, services, now)?;
+    claim.verify(request, credentials)?;
+    Ok(claim.service)
 }
 
-/// As [`verify`] for a request whose body its client may leave out of the signature: a signed header then holds the
-/// body's SHA-256 in base64, so that the signature covers the body all the same.
-pub fn verify_checksummed(
-    request: Request<'_>,
-    checksum: &str,
-    credentials: &Credentials,
-    region: &str,
-    services: &[&'static str],
-    now: Timestamp,
-) -> Result<&'static str, Refusal> {
-    if single(request.headers, "x-amz-content-sha256") != Some(UNSIGNED) {
-        return verify(request, credentials, region, services, now);
-    }
-    let service = verify_payload(request, credentials, region, services, now, UNSIGNED)?;
-    // Every `x-amz-` header is signed, so this one is.
-    let sum = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(request.body));
-    if checksum.starts_with("x-amz-") && single(request.headers, checksum) == Some(&sum) {
-        return Ok(service);
-    }
-    Err(Refusal::Checksum(checksum.to_owned()))
+/// What a request's head says of its signature, before anything is proven: enough to turn strangers away without
+/// reading what else they send.
+pub struct Claim<'a> {
+    authorization: Authorization<'a>,
+    /// `X-Amz-Date` as it was signed.
+    date: &'a str,
+    /// The same as a time.
+    pub time: Timestamp,
+    /// The service that the request was signed for.
+    pub service: &'static str,
 }
 
-/// Verifies the request with this text in the place of its body's hash.
-fn verify_payload(
-    request: Request<'_>,
-    credentials: &Credentials,
-    region: &str,
-    services: &[&'static str],
-    now: Timestamp,
-    payload_hash: &str,
-) -> Result<&'static str, Refusal> {
-    let authorization = Authorization::parse(request.headers)?;
-    if request.headers.contains_key("x-amz-security-token") {
-        return Err(Refusal::SessionToken);
+impl<'a> Claim<'a> {
+    /// Reads the claim; refused unless it is well-formed, fresh, of this key and scope, and covers all it has to.
+    pub fn read(
+        headers: &'a HeaderMap,
+        credentials: &Credentials,
+        region: &str,
+        services: &[&'static str],
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let authorization = Authorization::parse(headers)?;
+        if headers.contains_key("x-amz-security-token") {
+            return Err(Refusal::SessionToken);
+        }
+        if authorization.access_key_id != credentials.access_key_id {
+            return Err(Refusal::UnknownKey);
+        }
+        let service = services.iter().find(|service| **service == authorization.service);
+        let Some(service) = service.filter(|_| authorization.region == region) else {
+            return Err(Refusal::Scope {
+                found: format!("{}/{}", authorization.region, authorization.service),
+                wanted: format!("{region}/{}", services.join("|")),
+            });
+        };
+        let date =
+            single(headers, "x-amz-date").ok_or_else(|| Refusal::Malformed("it needs one X-Amz-Date header".to_owned()))?;
+        let time = check_date(date, authorization.date, now)?;
+        check_signed_headers(headers, &authorization.signed_headers)?;
+        Ok(Self { authorization, date, time, service })
     }
-    if authorization.access_key_id != credentials.access_key_id {
-        return Err(Refusal::UnknownKey);
-    }
-    let service = services.iter().find(|service| **service == authorization.service);
-    let Some(service) = service.filter(|_| authorization.region == region) else {
-        return Err(Refusal::Scope {
-            found: format!("{}/{}", authorization.region, authorization.service),
-            wanted: format!("{region}/{}", services.join("|")),
-        });
-    };
-    let date =
-        single(request.headers, "x-amz-date").ok_or_else(|| Refusal::Malformed("it needs one X-Amz-Date header".to_owned()))?;
-    check_date(date, authorization.date, now)?;
-    check_signed_headers(request.headers, &authorization.signed_headers)?;
 
-    if request.headers.contains_key("x-amz-content-sha256")
-        && single(request.headers, "x-amz-content-sha256") != Some(payload_hash)
-    {
-        return Err(Refusal::Payload);
+    /// Proves that the holder of the secret key signed this very request.
+    pub fn verify(&self, request: Request<'_>, credentials: &Credentials) -> Result<(), Refusal> {
+        self.verify_payload(request, credentials, &hexadecimal(&Sha256::digest(request.body)))
     }
-    let canonical = canonical_request(request, &authorization.signed_headers, payload_hash);
-    let to_sign = format!(
-        "{ALGORITHM}\n{date}\n{}/{}/{}/aws4_request\n{}",
-        authorization.date,
-        authorization.region,
-        authorization.service,
-        hexadecimal(&Sha256::digest(canonical))
-    );
-    let key = signing_key(&credentials.secret_access_key, authorization.date, authorization.region, authorization.service);
-    // Compares in constant time.
-    keyed(&key, to_sign.as_bytes()).verify_slice(&authorization.signature).map_err(|_| Refusal::Mismatch)?;
-    Ok(service)
+
+    /// As [`Claim::verify`] for a request whose body its client may leave out of the signature: a signed header then
+    /// holds the body's SHA-256 in base64, so that the signature covers the body all the same.
+    pub fn verify_checksummed(&self, request: Request<'_>, checksum: &str, credentials: &Credentials) -> Result<(), Refusal> {
+        if single(request.headers, "x-amz-content-sha256") != Some(UNSIGNED) {
+            return self.verify(request, credentials);
+        }
+        self.verify_payload(request, credentials, UNSIGNED)?;
+        // Every `x-amz-` header is signed, so this one is.
+        let sum = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(request.body));
+        if checksum.starts_with("x-amz-") && single(request.headers, checksum) == Some(&sum) {
+            return Ok(());
+        }
+        Err(Refusal::Checksum(checksum.to_owned()))
+    }
+
+    /// Verifies the request with this text in the place of its body's hash.
+    fn verify_payload(&self, request: Request<'_>, credentials: &Credentials, payload_hash: &str) -> Result<(), Refusal> {
+        let authorization = &self.authorization;
+        if request.headers.contains_key("x-amz-content-sha256")
+            && single(request.headers, "x-amz-content-sha256") != Some(payload_hash)
+        {
+            return Err(Refusal::Payload);
+        }
+        let canonical = canonical_request(request, &authorization.signed_headers, payload_hash);
+        let to_sign = format!(
+            "{ALGORITHM}\n{}\n{}/{}/{}/aws4_request\n{}",
+            self.date,
+            authorization.date,
+            authorization.region,
+            authorization.service,
+            hexadecimal(&Sha256::digest(canonical))
+        );
+        let key = signing_key(&credentials.secret_access_key, authorization.date, authorization.region, authorization.service);
+        // Compares in constant time.
+        keyed(&key, to_sign.as_bytes()).verify_slice(&authorization.signature).map_err(|_| Refusal::Mismatch)
+    }
+
+    /// The signature's bytes; 32 once it is verified.
+    pub fn signature(&self) -> &[u8] {
+        &self.authorization.signature
+    }
 }
 
 /// The value of the `Authorization` header that makes the request one of this key's. All its headers are covered;
@@ -239,8 +289,8 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     first.to_str().ok()
 }
 
-/// Refuses a date that is not `YYYYMMDDTHHMMSSZ`, not the scope's day, or too far from now.
-fn check_date(date: &str, scope_day: &str, now: Timestamp) -> Result<(), Refusal> {
+/// Reads the date; refused if it is not `YYYYMMDDTHHMMSSZ`, not of the scope's day, or too far from now.
+fn check_date(date: &str, scope_day: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
     let signed = date.strip_suffix('Z').and_then(|text| DateTime::strptime("%Y%m%dT%H%M%S", text).ok());
     let signed = signed
         .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok())
@@ -253,16 +303,17 @@ fn check_date(date: &str, scope_day: &str, now: Timestamp) -> Result<(), Refusal
         let now = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         return Err(Refusal::Expired { date: date.to_owned(), now });
     }
-    Ok(())
+    Ok(signed)
 }
 
-/// Host, date and every other `x-amz-` header must be covered, and what is named must be there.
+/// Host, date, the body's type and encoding if they are given, and every other `x-amz-` header must be covered, and
+/// what is named must be there.
 fn check_signed_headers(headers: &HeaderMap, signed: &[&str]) -> Result<(), Refusal> {
     let must = ["host", "x-amz-date"].into_iter().chain(
         headers
             .keys()
             .map(hyper::header::HeaderName::as_str)
-            .filter(|name| name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(name)),
+            .filter(|name| MUST_BE_SIGNED.contains(name) || name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(name)),
     );
     for name in must {
         if !signed.contains(&name) {

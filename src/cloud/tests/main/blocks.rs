@@ -54,7 +54,8 @@ fn call(
         .build()
         .unwrap();
     let host = address.to_string();
-    let mut all = vec![("host", host.as_str())];
+    let invocation = format!("{:032x}", rand::random::<u128>());
+    let mut all = vec![("host", host.as_str()), ("amz-sdk-invocation-id", &invocation)];
     all.extend_from_slice(headers);
     if matches!(body, SignableBody::UnsignedPayload) {
         all.push(("x-amz-content-sha256", "UNSIGNED-PAYLOAD"));
