@@ -5,7 +5,7 @@
 //! the supervisor's end, clears away what the node had on the host and tells the model if nobody asked for that end.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inside::Root;
 use super::process::{self, Identity};
-use super::{Ground, check_id, io_error, lock, note, nspawn, program, read_json, write_json};
+use super::{Ground, check_id, io_error, lock, note, nspawn, private_file, program, read_json, write_json};
 use crate::node::{DriverError, NodeBoot, NodeEvent};
 
 /// How long a node may take to power off: measured 1.3 s; services of an image may add what systemd gives them.
@@ -179,12 +179,12 @@ impl Ground {
         Ok(command)
     }
 
-    fn open_console(&self, instance_id: &str) -> Result<File, DriverError> {
+    pub(super) fn open_console(&self, instance_id: &str) -> Result<File, DriverError> {
         let path = self.console_file(instance_id);
         if std::fs::metadata(&path).is_ok_and(|found| found.len() > CONSOLE_LIMIT) {
             let _ = std::fs::remove_file(&path);
         }
-        OpenOptions::new().create(true).append(true).open(&path).map_err(io_error(format!("{} cannot be opened", path.display())))
+        private_file().append(true).open(&path).map_err(io_error(format!("{} cannot be opened", path.display())))
     }
 
     /// Writes what the machine, not the image, says about the node.

@@ -100,7 +100,7 @@ impl Containers {
 impl Ground {
     fn prepare_folders(&self) -> Result<(), DriverError> {
         for folder in ["nodes", "layers", "volumes", "snapshots", "shares", "networks", "trash"] {
-            create_folder(&self.state.join(folder))?;
+            create_private_folder(&self.state.join(folder))?;
         }
         create_folder(&self.cache)?;
         // What a former server was deleting when it ended.
@@ -149,6 +149,24 @@ fn create_folder(path: &Path) -> Result<(), DriverError> {
     std::fs::create_dir_all(path).map_err(io_error(format!("folder {} cannot be made", path.display())))
 }
 
+/// Makes a folder that only root may enter, or shuts one that an older server left open. The state folder itself has to
+/// let its owner through, and what nodes hold is as private as what a machine's disks hold; below this folder modes are
+/// those that nodes see.
+fn create_private_folder(path: &Path) -> Result<(), DriverError> {
+    use std::os::unix::fs::PermissionsExt;
+    create_folder(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        .map_err(io_error(format!("folder {} cannot be shut", path.display())))
+}
+
+/// Opens a file that only root may read: for writing, made if there is none.
+fn private_file() -> std::fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).mode(0o600);
+    options
+}
+
 /// Makes a folder that everyone may read whatever the server's umask: nodes see it as theirs.
 fn create_public_folder(path: &Path) -> Result<(), DriverError> {
     use std::os::unix::fs::PermissionsExt;
@@ -189,7 +207,8 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), DriverE
     let what = || format!("{} cannot be written", path.display());
     let text = serde_json::to_vec(value).map_err(|error| io_error(what())(error.into()))?;
     let fresh = path.with_extension("new");
-    std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path)).map_err(io_error(what()))
+    let mut file = private_file().write(true).truncate(true).open(&fresh).map_err(io_error(what()))?;
+    std::io::Write::write_all(&mut file, &text).and_then(|()| std::fs::rename(&fresh, path)).map_err(io_error(what()))
 }
 
 #[cfg(test)]
@@ -201,6 +220,46 @@ mod tests {
         assert_eq!(link_name("p-", "i-0123456789abcdef0"), "p-56789abcdef0");
         assert_eq!(link_name("br-", "subnet-12"), "br-subnet12");
         assert!(link_name("br-", "subnet-0123456789abcdef0").len() <= 15);
+    }
+
+    #[test]
+    fn what_nodes_hold_is_shut_to_other_users() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let mode = |path: &str| std::fs::metadata(state.join(path)).unwrap().permissions().mode() & 0o777;
+        std::fs::create_dir_all(state.join("volumes")).unwrap();
+        // As an older server left it.
+        std::fs::set_permissions(state.join("volumes"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let ground = Ground {
+            name: "t".to_owned(),
+            state: state.clone(),
+            cache: folder.path().join("cache"),
+            events: mpsc::unbounded_channel().0,
+            nodes: Mutex::default(),
+            networks: Mutex::default(),
+            cores: Mutex::default(),
+            volumes: Mutex::default(),
+        };
+        ground.prepare_folders().unwrap();
+        for part in ["nodes", "layers", "volumes", "snapshots", "shares", "networks", "trash"] {
+            assert_eq!(mode(part), 0o700, "{part}");
+        }
+        ground.create_volume("vol-1", 1, None).unwrap();
+        // A disk that an older server made: its copies are shut, and its own folder is.
+        std::fs::set_permissions(state.join("volumes/vol-1.img"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        ground.snapshot_volume("vol-1", "snap-1").unwrap();
+        ground.create_volume("vol-2", 1, Some("snap-1")).unwrap();
+        ground.create_volume("vol-3", 1, None).unwrap();
+        for image in ["snapshots/snap-1.img", "volumes/vol-2.img", "volumes/vol-3.img"] {
+            assert_eq!(mode(image), 0o600, "{image}");
+        }
+        // The root of a node is the node's; what the driver notes beside it is not for others.
+        std::fs::create_dir_all(ground.cache.join(base::folder_name("debian-13"))).unwrap();
+        ground.create_root("i-1", &["debian-13".to_owned()]).unwrap();
+        assert_eq!([mode("nodes/i-1/upper"), mode("nodes/i-1/layers.json")], [0o755, 0o600]);
+        drop(ground.open_console("i-1").unwrap());
+        assert_eq!(std::fs::metadata(ground.console_file("i-1")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

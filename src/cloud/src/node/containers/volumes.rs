@@ -5,14 +5,14 @@
 //! service, after a reboot from inside too.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::inside::Root;
 use super::nspawn::{self, Bind};
-use super::{Ground, check_id, create_public_folder, io_error, lock, note, program, read_json, write_json};
+use super::{Ground, check_id, create_public_folder, io_error, lock, note, private_file, program, read_json, write_json};
 use crate::node::blocks::Blocks;
 use crate::node::{DriverError, NodeBoot, NodeDevice};
 
@@ -48,7 +48,10 @@ impl Ground {
         match from_snapshot.map(|snapshot| self.snapshot_file(snapshot)).transpose()? {
             Some(snapshot) if snapshot.exists() => copy(&snapshot, &fresh)?,
             Some(_) => return Err(DriverError::State(format!("snapshot of volume {volume_id} does not exist"))),
-            None => drop(File::create(&fresh).map_err(io_error(format!("volume {volume_id} cannot be made")))?),
+            None => {
+                let made = private_file().write(true).truncate(true).open(&fresh);
+                drop(made.map_err(io_error(format!("volume {volume_id} cannot be made")))?);
+            }
         }
         resize(&fresh, gibibytes)?;
         std::fs::rename(&fresh, &file).map_err(io_error(format!("volume {volume_id} cannot be made")))
@@ -237,7 +240,10 @@ fn detach(file: &Path) {
 
 fn copy(from: &Path, to: &Path) -> Result<(), DriverError> {
     let arguments = ["--reflink=auto".as_ref(), "--sparse=always".as_ref(), "--".as_ref(), from.as_os_str(), to.as_os_str()];
-    program::run("cp", arguments, "").map(drop)
+    program::run("cp", arguments, "")?;
+    // cp gives the copy the mode of what it copies.
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o600))
+        .map_err(io_error(format!("{} cannot be shut", to.display())))
 }
 
 /// Grows a file to this many GiB; never cuts one.
