@@ -7,6 +7,7 @@ mod faults;
 mod lifecycle;
 mod nodes;
 mod parameters;
+mod robustness;
 mod server;
 mod signatures;
 mod whole;

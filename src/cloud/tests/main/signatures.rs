@@ -77,3 +77,67 @@ async fn a_request_changed_after_signing_is_refused() {
     assert_eq!(bench.send(doubled).await.code(), "IncompleteSignature");
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_captured_write_is_good_for_one_use() {
+    let bench = Bench::start().await;
+    let form = b"Action=CreateVpc&Version=2016-11-15&CidrBlock=10.79.0.0/16";
+    let write = bench.signer("ec2").post(bench.address, &[("content-type", FORM)], form);
+    assert_eq!(bench.send(write.clone()).await.status, 200);
+    let repeated = bench.send(write).await;
+    assert_eq!((repeated.status, repeated.code().as_str()), (403, "SignatureDoesNotMatch"), "{repeated:?}");
+    let vpcs = bench.ec2("Action=DescribeVpcs&Version=2016-11-15").await;
+    assert_eq!(
+        vpcs.body.matches("<cidrBlock>10.79.0.0/16</cidrBlock>").count(),
+        2,
+        "one VPC, with its one association: {vpcs:?}"
+    );
+
+    let headers = [("content-type", SSM), ("x-amz-target", "AmazonSSM.PutParameter")];
+    let body = json!({ "Name": "/once", "Value": "v", "Type": "String", "Overwrite": true }).to_string();
+    let write = bench.signer("ssm").post(bench.address, &headers, body.as_bytes());
+    assert_eq!(bench.send(write.clone()).await.status, 200);
+    let repeated = bench.send(write).await;
+    assert_eq!((repeated.status, repeated.code().as_str()), (400, "InvalidSignatureException"));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_may_be_asked_again_at_once_and_not_later() {
+    let bench = Bench::start().await;
+    let headers = [("content-type", SSM), ("x-amz-target", "AmazonSSM.DescribeParameters")];
+    let now = bench.signer("ssm").post(bench.address, &headers, b"{}");
+    for _ in 0..2 {
+        assert_eq!(bench.send(now.clone()).await.status, 200);
+    }
+    // The date of a request that was captured: one that a client with a fast clock signed is as far from now.
+    let signer = bench.signer("ssm");
+    let signer = crate::client::Signer { time: signer.time + Duration::from_secs(60), ..signer };
+    let captured = signer.post(bench.address, &headers, b"{}");
+    assert_eq!(bench.send(captured.clone()).await.status, 200);
+    assert_eq!(bench.send(captured).await.code(), "InvalidSignatureException");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_before_the_server_started_is_refused() {
+    let bench = Bench::start().await;
+    let signer = bench.signer("sts");
+    let before = crate::client::Signer { time: signer.time - Duration::from_secs(60), ..signer };
+    let answer = bench.send(before.post(bench.address, &[("content-type", FORM)], IDENTITY)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "RequestExpired"), "{answer:?}");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_say_how_to_read_the_body_must_be_signed() {
+    let bench = Bench::start().await;
+    for header in ["content-type", "content-encoding"] {
+        let mut request = bench.signer("sts").post(bench.address, &[], IDENTITY);
+        request.headers.push((header.to_owned(), FORM.to_owned()));
+        let answer = bench.send(request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "SignatureDoesNotMatch"), "{header}: {answer:?}");
+        assert!(answer.body.contains(header), "{answer:?}");
+    }
+    bench.stop().await;
+}
