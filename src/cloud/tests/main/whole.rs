@@ -99,6 +99,30 @@ async fn a_script_runs_as_the_agent_would_run_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nodes_reach_metadata_and_never_the_api() {
+    if !wanted("the API from nodes") {
+        return;
+    }
+    let cloud = Whole::start().await;
+    let id = cloud.launch(1, "").await.remove(0);
+    // Every address that the machine answers at, beside the node's own loopback, the metadata service and the router.
+    let shown = std::process::Command::new("ip").args(["-br", "-4", "addr"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let addresses: Vec<&str> =
+        shown.split_ascii_whitespace().filter_map(|word| word.split_once('/')).map(|(address, _)| address).collect();
+    assert!(addresses.contains(&"127.0.0.1"), "{shown}");
+    let reach = |host: &str, port: u16| format!("timeout 2 bash -c \": < /dev/tcp/{host}/{port}\" 2>/dev/null");
+    let port = cloud.address.port();
+    let script = [
+        format!("hosts=\"169.254.169.254 $(ip -4 route show default | cut -d' ' -f3) {}\"", addresses.join(" ")),
+        format!("for host in $hosts; do {} && echo \"the API at $host\"; done", reach("$host", port)),
+        format!("{} && echo metadata", reach("169.254.169.254", 80)),
+    ];
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    assert_eq!(end(&cloud.run(&id, &script).await), ("Success", 0, "metadata\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_or_a_cancellation_leaves_no_process() {
     if !wanted("time-outs") {
         return;
