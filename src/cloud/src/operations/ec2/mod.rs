@@ -139,10 +139,11 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
             cloud.changed();
         }
         if dry_run {
-            // A dry run is a real run on a copy.
-            carry_out(cloud, &mut state.ec2.clone(), operation, query, false)?
+            on_copy(&mut state.ec2, true, |copy| carry_out(cloud, copy, operation, query, false))?
         } else if let Some((body, deeds)) = replicas::answer(cloud, &mut state.ec2, operation, query)? {
             (body, deeds)
+        } else if operation.writes {
+            on_copy(&mut state.ec2, false, |copy| carry_out(cloud, copy, operation, query, true))?
         } else {
             carry_out(cloud, &mut state.ec2, operation, query, true)?
         }
@@ -169,6 +170,17 @@ fn carry_out(
     let mut turn = Turn { ec2, config: &cloud.config, now: Timestamp::now(), unkind, deeds: Vec::new() };
     let body = unkind::run(&mut turn, operation, query)?;
     Ok((body, turn.deeds))
+}
+
+/// Runs what changes the model on a copy of it, which takes the model's place when all went well: neither a refusal nor
+/// a panic half-way leaves its traces. A dry run is a real one whose copy is thrown away.
+fn on_copy<T>(ec2: &mut Ec2, dry_run: bool, run: impl FnOnce(&mut Ec2) -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let mut copy = ec2.clone();
+    let outcome = run(&mut copy)?;
+    if !dry_run {
+        *ec2 = copy;
+    }
+    Ok(outcome)
 }
 
 /// Makes what exists from the start, and forgets instances that were terminated long ago; answers whether it did any.

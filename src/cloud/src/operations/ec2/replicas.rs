@@ -79,7 +79,7 @@ pub(super) fn answer(
     if !operation.writes {
         return Ok(None);
     }
-    let done = carry_out(cloud, ec2, operation, query, true)?;
+    let done = super::on_copy(ec2, false, |copy| carry_out(cloud, copy, operation, query, true))?;
     cloud.replicas.add(ec2, cloud.uptime(), greatest);
     Ok(Some(done))
 }

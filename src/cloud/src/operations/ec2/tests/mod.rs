@@ -17,3 +17,4 @@ mod routes;
 mod rules;
 mod snapshots;
 mod volumes;
+mod whole;
