@@ -311,4 +311,32 @@ mod tests {
         assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no line is lost in between");
         assert_eq!(std::fs::metadata(&aside).unwrap().mode() & 0o777, 0o600);
     }
+
+    #[test]
+    fn a_damaged_state_is_read_or_refused_by_its_name() {
+        use proptest::prelude::*;
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { state_dir: folder.path() };
+        let mut state = State::default();
+        state.ec2.seed("us-east-1", "000000000000");
+        let whole = serde_json::to_vec(&state).unwrap();
+        let damage = (any::<prop::sample::Index>(), 0..40usize, prop::collection::vec(any::<u8>(), 0..8));
+        proptest!(|((at, cut, put) in damage)| {
+            let at = at.index(whole.len());
+            let mut text = whole.clone();
+            text.splice(at..whole.len().min(at + cut), put);
+            std::fs::write(files.state(), &text).unwrap();
+            if let Err(error) = load(files) {
+                prop_assert!(chain(&error).contains("state.json"), "{}", chain(&error));
+            }
+        });
+        for text in [&b""[..], b"{", b"null", b"\xff\xfe", b"{\"ec2\": 1}"] {
+            std::fs::write(files.state(), text).unwrap();
+            assert!(load(files).is_err(), "{text:?}");
+        }
+        std::fs::write(files.state(), &whole).unwrap();
+        std::fs::create_dir(files.commands()).unwrap();
+        std::fs::write(files.commands().join("damaged.json"), &whole[..whole.len() / 2]).unwrap();
+        assert!(load(files).is_err_and(|error| chain(&error).contains("damaged.json")));
+    }
 }

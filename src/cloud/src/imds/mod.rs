@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 use crate::cloud::Cloud;
 use crate::node::DriverError;
 
+pub use service::answer;
+
 /// Where every instance finds its metadata.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 

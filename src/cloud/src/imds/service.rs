@@ -57,8 +57,8 @@ impl Key {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Answers a request that came from this address of the VPC.
-pub(super) fn answer(cloud: &Cloud, vpc_id: &str, peer: Ipv4Addr, head: &Parts) -> Answer {
+/// Answers a request that came from this address of the VPC; there is none whose body counts.
+pub fn answer(cloud: &Cloud, vpc_id: &str, peer: Ipv4Addr, head: &Parts) -> Response<Full<Bytes>> {
     let state = cloud.state();
     let Some(instance) = state.ec2.instance_at(vpc_id, peer) else { return text(StatusCode::NOT_FOUND, "") };
     if !instance.metadata_options.http_endpoint {
@@ -300,5 +300,35 @@ mod tests {
         assert_eq!(hidden.get("/latest/meta-data/tags/instance/Name").await.0, 404);
         let shown = Node::launch(&format!("{tag}&MetadataOptions.InstanceMetadataTags=enabled")).await;
         assert_eq!(shown.get("/latest/meta-data/tags/instance/Name").await, (200, "n1".to_owned()));
+    }
+
+    #[test]
+    fn any_request_of_any_peer_is_answered() {
+        use proptest::prelude::*;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let node = runtime.block_on(Node::launch("&MetadataOptions.InstanceMetadataTags=enabled"));
+        let token = runtime.block_on(node.token());
+        let method = prop_oneof![Just("GET"), Just("PUT"), Just("HEAD"), Just("POST"), Just("BREW")];
+        let part = prop_oneof![
+            Just("latest".to_owned()),
+            Just("meta-data".to_owned()),
+            Just("network/interfaces/macs".to_owned()),
+            Just("tags/instance".to_owned()),
+            Just("user-data".to_owned()),
+            Just("api/token".to_owned()),
+            Just("..".to_owned()),
+            Just(String::new()),
+            "[!-~&&[^?#]]{0,8}",
+        ];
+        let path = prop::collection::vec(part, 0..6).prop_map(|parts| format!("/{}", parts.join("/")));
+        let header = prop_oneof![Just(token), "[ -~]{0,60}", Just("A".repeat(54)), Just("-1".to_owned()), Just("60".to_owned())];
+        let inputs = (method, path, header.clone(), header, any::<bool>());
+        proptest!(|((method, path, ttl, token, is_node) in inputs)| {
+            let peer = if is_node { node.address } else { Ipv4Addr::new(10, 9, 9, 9) };
+            prop_assume!(path.parse::<hyper::Uri>().is_ok());
+            let (status, body) = runtime.block_on(node.ask_from(peer, method, &path, &[(TTL, &ttl), (TOKEN, &token)]));
+            prop_assert!([200, 400, 401, 403, 404, 405].contains(&status), "{} {}: {} {}", method, path, status, body);
+            prop_assert!(is_node || status == 404);
+        });
     }
 }

@@ -112,17 +112,18 @@ impl Query {
     /// Every given scalar with its full dotted path, in a fixed order: equal trees give equal lists.
     pub fn leaves(&self) -> Vec<(String, &str)> {
         let mut leaves = Vec::new();
-        self.collect(String::new(), &mut leaves);
+        self.collect(None, &mut leaves);
         leaves
     }
 
-    fn collect<'a>(&'a self, path: String, leaves: &mut Vec<(String, &'a str)>) {
+    /// The way down is None at the root alone: a name may begin with a dot, and is then another one.
+    fn collect<'a>(&'a self, way: Option<&str>, leaves: &mut Vec<(String, &'a str)>) {
         for (name, member) in &self.members {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = way.map_or_else(|| name.clone(), |way| format!("{way}.{name}"));
             if let Some(value) = &member.value {
                 leaves.push((path.clone(), value));
             }
-            member.collect(path, leaves);
+            member.collect(Some(&path), leaves);
         }
     }
 
@@ -173,6 +174,9 @@ fn decode(text: &str) -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -191,8 +195,52 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_a_dot_too_many_is_another_name() {
+        for name in [".A", "..A", ".", "A."] {
+            let query = Query::parse(&format!("{name}=1")).unwrap();
+            assert_eq!(query.leaves(), [(name.to_owned(), "1")]);
+            assert!(name == "A." || query.only(&["A"]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn broken_escapes_are_refused() {
         assert!(Query::parse("A=%4").is_err());
         assert!(Query::parse("A=%ff").is_err());
+    }
+
+    /// A form with these names and values, each byte escaped.
+    fn form(pairs: &[(String, String)]) -> String {
+        let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+        pairs.join("&")
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_form_or_refused(text in any::<String>(), names in vec(any::<String>(), 0..4)) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if let Ok(query) = Query::parse(&text) {
+                let _ = query.only(&names);
+                query.leaves().iter().for_each(|(path, value)| assert_eq!(query.text(path), Some(*value)));
+            }
+        }
+
+        #[test]
+        fn every_value_comes_back_under_its_name(pairs in vec(("[A-Za-z0-9]{1,5}([.][A-Za-z0-9]{1,3}){0,3}", any::<String>()), 0..8)) {
+            let query = Query::parse(&form(&pairs)).unwrap();
+            let last: BTreeMap<&String, &String> = pairs.iter().map(|(name, value)| (name, value)).collect();
+            for (name, value) in &last {
+                prop_assert_eq!(query.text(name), Some(value.as_str()));
+            }
+            prop_assert_eq!(query.leaves().len(), last.len());
+        }
+
+        #[test]
+        fn only_admits_what_is_named_and_nothing_else(name in "[A-Z][a-z]{0,5}", other in "[A-Z][a-z]{0,5}", number in 1..99u32) {
+            let query = Query::parse(&format!("{name}.{number}.Value=1")).unwrap();
+            prop_assert!(query.only(&[&name]).is_ok());
+            prop_assert_eq!(query.only(&[&other]).is_ok(), name == other);
+        }
     }
 }

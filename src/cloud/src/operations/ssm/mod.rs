@@ -4,6 +4,8 @@ mod commands;
 mod execute;
 mod instances;
 mod parameters;
+#[cfg(test)]
+mod properties;
 mod tags;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ mod interfaces;
 mod keys;
 mod launches;
 mod networks;
+mod properties;
 mod recovery;
 mod registered;
 mod root_volumes;
