@@ -256,20 +256,87 @@ async fn env(session: &Session, state: &Path) -> Outcome {
     };
     let credentials = Files { state_dir: state }.credentials();
     let region = connect::config(state, false)?.region;
-    let variables = [
-        ("AWS_ENDPOINT_URL", running.endpoint),
-        ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_string_lossy().into_owned()),
-        ("AWS_PROFILE", "default".to_owned()),
-        ("AWS_REGION", region.clone()),
-        ("AWS_DEFAULT_REGION", region),
-    ];
+    let variables = variables(running.endpoint, &credentials, &region);
     if session.screen.is_json() {
         let object: serde_json::Map<_, _> = variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         session.screen.print_json(&object)?;
     } else {
-        for (name, value) in variables {
-            session.screen.print_line(&format!("export {name}={}", text::shell_word(&value)))?;
+        for line in shell_lines(&variables) {
+            session.screen.print_line(&line)?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a shell's environment must say, or not say (None), for AWS's tools to speak to the local cloud and to nothing
+/// else. Keys in the environment go before any profile, a service's endpoint before the common one, and the user's
+/// configuration file may name endpoints, roles and sources of credentials for the default profile.
+fn variables(endpoint: String, credentials: &Path, region: &str) -> Vec<(&'static str, Option<String>)> {
+    const MISLEADING: [&str; 12] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ENDPOINT_URL_EBS",
+        "AWS_ENDPOINT_URL_EC2",
+        "AWS_ENDPOINT_URL_SSM",
+        "AWS_ENDPOINT_URL_STS",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_USE_FIPS_ENDPOINT",
+        "AWS_USE_DUALSTACK_ENDPOINT",
+    ];
+    let set = [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_string_lossy().into_owned()),
+        // A file that is there, and empty.
+        ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+        ("AWS_PROFILE", "default".to_owned()),
+        ("AWS_REGION", region.to_owned()),
+        ("AWS_DEFAULT_REGION", region.to_owned()),
+    ];
+    let unset = MISLEADING.into_iter().map(|name| (name, None));
+    set.into_iter().map(|(name, value)| (name, Some(value))).chain(unset).collect()
+}
+
+fn shell_lines(variables: &[(&str, Option<String>)]) -> Vec<String> {
+    let line = |(name, value): &(&str, Option<String>)| match value {
+        Some(value) => format!("export {name}={}", text::shell_word(value)),
+        None => format!("unset {name}"),
+    };
+    variables.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_knew_another_account_speaks_to_the_local_cloud_alone() {
+        let lines = shell_lines(&variables("http://127.0.0.1:1".to_owned(), Path::new("/a b/credentials"), "us-east-1"));
+        let script = format!("set -u\n{}\nenv", lines.join("\n"));
+        let theirs = [
+            ("AWS_ACCESS_KEY_ID", "AKIDTHEIRS"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_SESSION_TOKEN", "token"),
+            ("AWS_CONFIG_FILE", "/home/user/.aws/config"),
+            ("AWS_PROFILE", "production"),
+            ("AWS_ENDPOINT_URL_EC2", "https://ec2.example.com"),
+        ];
+        let output =
+            std::process::Command::new("sh").args(["-c", &script]).env_clear().envs(theirs).output().expect("there is a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("an environment of ASCII");
+        let mut ours: Vec<&str> = text.lines().filter(|line| line.starts_with("AWS_")).collect();
+        ours.sort_unstable();
+        let expected = [
+            "AWS_CONFIG_FILE=/dev/null",
+            "AWS_DEFAULT_REGION=us-east-1",
+            "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+            "AWS_PROFILE=default",
+            "AWS_REGION=us-east-1",
+            "AWS_SHARED_CREDENTIALS_FILE=/a b/credentials",
+        ];
+        assert_eq!(ours, expected);
+    }
 }
