@@ -59,11 +59,10 @@ deny: install-packages $(TOOLS)/bin/cargo-deny
 # fuzz/artifacts: make it a test of the parser.
 fuzz: install-packages $(TOOLS)/bin/cargo-fuzz
 	@for target in $(FUZZ); do \
-	    mkdir -p fuzz/corpus/$$target; \
-	    case $$target in cluster | image | job) cp $${target}s/*.yaml fuzz/corpus/$$target;; esac; \
-	    PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --sanitizer none $$target \
-	        fuzz/corpus/$$target fuzz/seeds/$$target \
-	        -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 || exit 1; \
+	    case $$target in cluster | image | job) seeds=$${target}s;; *) seeds=fuzz/seeds/$$target;; esac; \
+	    mkdir -p fuzz/corpus/$$target && find $$seeds -maxdepth 1 -type f -exec cp {} fuzz/corpus/$$target \; ; \
+	    PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --sanitizer none $$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
 # Built programs, since building cargo-deny takes longer than all that it checks.

@@ -1,0 +1,6 @@
+//! Job manifests.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let _ = ewulf_core::spec::load_job("fuzz.yaml", text);
+});
