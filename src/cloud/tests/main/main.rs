@@ -4,6 +4,7 @@ mod blocks;
 mod client;
 mod commands;
 mod faults;
+mod documents;
 mod lifecycle;
 mod nodes;
 mod parameters;

@@ -56,7 +56,7 @@ async fn unknown_actions_are_refused_by_name() {
     assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidAction"));
     assert!(answer.body.contains("MakeCoffee"));
     let answer = bench.ssm("MakeCoffee", json!({})).await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidAction"));
+    assert_eq!((answer.status, answer.code().as_str()), (400, "UnknownOperationException"));
     let answer = bench.ssm("GetParameter", json!({ "Name": "/x", "Sugar": 2 })).await;
     assert_eq!(answer.code(), "ValidationException");
     bench.stop().await;

@@ -150,20 +150,80 @@ pub struct PublicImage {
     /// The public parameter that names it.
     pub parameter: &'static str,
     pub snapshot_id: &'static str,
+    pub root_device: &'static str,
     pub gibibytes: u64,
     pub created: &'static str,
+    /// Whether nodes can be made of it; others are known by name alone, for those who look images up.
+    pub has_base: bool,
 }
 
-/// The base images of this cloud. Ids are fixed, so that a new cloud has the same.
-pub const PUBLIC_IMAGES: &[PublicImage] = &[PublicImage {
-    id: "ami-0deb13a64d0000001",
-    base: "debian-13",
-    name: "debian-13-amd64-20250911-2232",
-    description: "Debian 13 (20250911-2232)",
-    // The account that Debian publishes from.
-    owner: "136693071363",
-    parameter: "/aws/service/debian/release/13/latest/amd64",
-    snapshot_id: "snap-0deb13a64d0000001",
-    gibibytes: 8,
-    created: "2025-09-11T22:36:05Z",
-}];
+/// The base images of this cloud. Ids are fixed, so that a new cloud has the same. Parameters are those of ec2.md 7.17;
+/// the accounts are those that the images are published from.
+pub const PUBLIC_IMAGES: &[PublicImage] = &[
+    PublicImage {
+        id: "ami-0deb13a64d0000001",
+        base: "debian-13",
+        name: "debian-13-amd64-20250911-2232",
+        description: "Debian 13 (20250911-2232)",
+        // The account that Debian publishes from.
+        owner: "136693071363",
+        parameter: "/aws/service/debian/release/13/latest/amd64",
+        snapshot_id: "snap-0deb13a64d0000001",
+        root_device: "/dev/xvda",
+        gibibytes: 8,
+        created: "2025-09-11T22:36:05Z",
+        has_base: true,
+    },
+    PublicImage {
+        id: "ami-0deb12a64d0000001",
+        base: "debian-12",
+        name: "debian-12-amd64-20250814-2204",
+        description: "Debian 12 (20250814-2204)",
+        owner: "136693071363",
+        parameter: "/aws/service/debian/release/12/latest/amd64",
+        snapshot_id: "snap-0deb12a64d0000001",
+        root_device: "/dev/xvda",
+        gibibytes: 8,
+        created: "2025-08-14T22:08:11Z",
+        has_base: false,
+    },
+    PublicImage {
+        id: "ami-0a12023a64d000001",
+        base: "amazon-linux-2023",
+        name: "al2023-ami-2023.8.20250908.0-kernel-6.1-x86_64",
+        description: "Amazon Linux 2023 AMI 2023.8.20250908.0 x86_64 HVM kernel-6.1",
+        owner: "137112412989",
+        parameter: "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+        snapshot_id: "snap-0a12023a64d000001",
+        root_device: "/dev/xvda",
+        gibibytes: 8,
+        created: "2025-09-08T17:21:40Z",
+        has_base: false,
+    },
+    PublicImage {
+        id: "ami-0ab2404a64d000001",
+        base: "ubuntu-24.04",
+        name: "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20250821",
+        description: "Canonical, Ubuntu, 24.04, amd64 noble image",
+        owner: "099720109477",
+        parameter: "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
+        snapshot_id: "snap-0ab2404a64d000001",
+        root_device: "/dev/sda1",
+        gibibytes: 8,
+        created: "2025-08-21T06:41:27Z",
+        has_base: false,
+    },
+    PublicImage {
+        id: "ami-0ab2204a64d000001",
+        base: "ubuntu-22.04",
+        name: "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20250822",
+        description: "Canonical, Ubuntu, 22.04, amd64 jammy image",
+        owner: "099720109477",
+        parameter: "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
+        snapshot_id: "snap-0ab2204a64d000001",
+        root_device: "/dev/sda1",
+        gibibytes: 8,
+        created: "2025-08-22T04:12:55Z",
+        has_base: false,
+    },
+];

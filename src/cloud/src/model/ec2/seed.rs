@@ -16,9 +16,11 @@ use crate::node::Network;
 pub(super) const ANYWHERE: Network = Network { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
 
 impl Ec2 {
-    /// Makes the default VPC and the public images, once.
+    /// Makes the default VPC and the public images, once each.
     pub fn seed(&mut self, region: &str, account: &str) {
         if self.seeded {
+            // A cloud of an earlier time may lack images that became public since.
+            self.seed_public_images();
             return;
         }
         self.seeded = true;
@@ -148,6 +150,9 @@ impl Ec2 {
 
     fn seed_public_images(&mut self) {
         for public in PUBLIC_IMAGES {
+            if self.images.contains_key(public.id) {
+                continue;
+            }
             let created: Timestamp = public.created.parse().unwrap_or(Timestamp::UNIX_EPOCH);
             let layers = vec![public.base.to_owned()];
             let snapshot = Snapshot {
@@ -177,9 +182,9 @@ impl Ec2 {
                 created,
                 state: ImageState::Available,
                 failure: None,
-                root_device: "/dev/xvda".to_owned(),
+                root_device: public.root_device.to_owned(),
                 devices: vec![ImageDevice {
-                    device: "/dev/xvda".to_owned(),
+                    device: public.root_device.to_owned(),
                     snapshot_id: Some(public.snapshot_id.to_owned()),
                     gibibytes: public.gibibytes,
                     volume_type: "gp3".to_owned(),

@@ -19,6 +19,13 @@ const LEVELS: usize = 15;
 /// Versions that are kept; the oldest goes when another comes.
 const VERSIONS: usize = 100;
 
+/// Labels of one version.
+const LABELS: usize = 10;
+
+/// Parameters of an account in one region, by tier (ec2.md 3.3).
+const STANDARD_COUNT: usize = 10_000;
+const ADVANCED_COUNT: usize = 100_000;
+
 /// Tags of a resource.
 const TAGS: usize = 50;
 
@@ -69,6 +76,9 @@ pub struct Version {
     pub description: Option<String>,
     pub key_id: Option<String>,
     pub modified: Timestamp,
+    /// Names that stand for this version.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +96,59 @@ impl Parameter {
             None => self.versions.last(),
         }
     }
+
+    /// The version that has this label.
+    pub fn labelled(&self, label: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.labels.iter().any(|one| one == label))
+    }
+
+    /// Puts labels on a version, or on the present one, taking them from others. Answers with the version's number and
+    /// the labels that no version may have.
+    pub fn label(&mut self, name: &str, number: Option<u64>, labels: &[String]) -> Result<(u64, Vec<String>), ApiError> {
+        let number = self.version(number).map(|version| version.number).ok_or_else(|| no_version(name, number))?;
+        let (good, bad): (Vec<&String>, Vec<&String>) = labels.iter().partition(|label| is_label(label));
+        let present = self.version(Some(number)).map(|version| version.labels.clone()).unwrap_or_default();
+        let fresh = good.iter().filter(|label| !present.contains(label)).count();
+        if present.len() + fresh > LABELS {
+            return Err(ApiError::new(
+                "ParameterVersionLabelLimitExceeded",
+                format!("A parameter version can have maximum {LABELS} labels. Move one or more labels to another version."),
+            ));
+        }
+        for version in &mut self.versions {
+            version.labels.retain(|label| !good.contains(&label));
+            if version.number == number {
+                version.labels.clone_from(&present);
+                version.labels.extend(good.iter().filter(|label| !present.contains(label)).map(|label| (*label).clone()));
+            }
+        }
+        Ok((number, bad.into_iter().cloned().collect()))
+    }
+
+    /// Takes labels off a version. Answers with those that it had and those that it had not.
+    pub fn unlabel(&mut self, name: &str, number: u64, labels: Vec<String>) -> Result<(Vec<String>, Vec<String>), ApiError> {
+        let version = self.versions.iter_mut().find(|version| version.number == number);
+        let version = version.ok_or_else(|| no_version(name, Some(number)))?;
+        let (removed, absent): (Vec<String>, Vec<String>) = labels.into_iter().partition(|label| version.labels.contains(label));
+        version.labels.retain(|label| !removed.contains(label));
+        Ok((removed, absent))
+    }
+}
+
+fn no_version(name: &str, number: Option<u64>) -> ApiError {
+    let number = number.map(|number| number.to_string()).unwrap_or_default();
+    ApiError::new("ParameterVersionNotFound", format!("Systems Manager could not find version {number} of {name}."))
+}
+
+/// Whether a version may have this label.
+fn is_label(label: &str) -> bool {
+    let lower = label.to_ascii_lowercase();
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=100).contains(&label.len())
+        && label.bytes().all(letters)
+        && !label.starts_with(|first: char| first.is_ascii_digit())
+        && !lower.starts_with("aws")
+        && !lower.starts_with("ssm")
 }
 
 /// What PutParameter asks for.
@@ -113,6 +176,10 @@ pub struct Parameters {
 impl Parameters {
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.by_name.get(name)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Parameter> {
+        self.by_name.get_mut(name)
     }
 
     /// Ascending by name.
@@ -164,6 +231,19 @@ impl Parameters {
         if !["text", "aws:ec2:image"].contains(&data_type.as_str()) {
             return Err(invalid(format!("The data type {data_type} is not supported.")));
         }
+        if existing.is_none_or(|present| present.tier != tier) {
+            self.check_count(tier)?;
+        }
+        let oldest = self.by_name.get(&put.name).filter(|it| it.versions.len() >= VERSIONS).and_then(|it| it.versions.first());
+        if let Some(oldest) = oldest.filter(|oldest| !oldest.labels.is_empty()) {
+            return Err(ApiError::new(
+                "ParameterMaxVersionLimitExceeded",
+                format!(
+                    "The oldest version {} of {} has labels and can't be deleted to make room for a new one.",
+                    oldest.number, put.name
+                ),
+            ));
+        }
         let version = Version {
             number: existing.map_or(1, |present| present.number + 1),
             value: put.value,
@@ -173,6 +253,7 @@ impl Parameters {
             description: put.description,
             key_id: (kind == Kind::SecureString).then(|| put.key_id.unwrap_or_else(|| "alias/aws/ssm".to_owned())),
             modified: now,
+            labels: Vec::new(),
         };
         let tags = put.tags;
         let parameter = self.by_name.entry(put.name).or_insert_with(|| Parameter { versions: Vec::new(), tags });
@@ -181,6 +262,20 @@ impl Parameters {
         }
         parameter.versions.push(version.clone());
         Ok(version)
+    }
+
+    /// Refuses one more parameter of this tier than an account may have.
+    fn check_count(&self, tier: Tier) -> Result<(), ApiError> {
+        let limit = if tier == Tier::Standard { STANDARD_COUNT } else { ADVANCED_COUNT };
+        let in_tier = |it: &&Parameter| it.versions.last().is_some_and(|version| version.tier == tier);
+        // Counting all is for those who have many.
+        if self.by_name.len() < limit || self.by_name.values().filter(in_tier).count() < limit {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            "ParameterLimitExceeded",
+            format!("You have exceeded the number of parameters for this AWS account: {limit} of tier {}.", tier.wire()),
+        ))
     }
 }
 
@@ -298,6 +393,31 @@ mod tests {
         let other = Put { overwrite: true, kind: Some(Kind::SecureString), ..put("/lock", "b") };
         assert_eq!(code(parameters.put(other, now)), "HierarchyTypeMismatchException");
         assert_eq!(parameters.get("/lock").and_then(|it| it.version(Some(1))).map(|it| it.value.as_str()), Some("a"));
+    }
+
+    #[test]
+    fn an_account_has_ten_thousand_standard_parameters() {
+        let mut parameters = Parameters::default();
+        for index in 0..10_000 {
+            assert_eq!(code(parameters.put(put(&format!("/p/{index}"), "v"), Timestamp::UNIX_EPOCH)), "1");
+        }
+        assert_eq!(code(parameters.put(put("/q", "v"), Timestamp::UNIX_EPOCH)), "ParameterLimitExceeded");
+        let advanced = Put { tier: Some(Tier::Advanced), ..put("/q", "v") };
+        assert_eq!(code(parameters.put(advanced, Timestamp::UNIX_EPOCH)), "1");
+        let again = Put { overwrite: true, ..put("/p/1", "w") };
+        assert_eq!(code(parameters.put(again, Timestamp::UNIX_EPOCH)), "2");
+    }
+
+    #[test]
+    fn a_labelled_version_is_not_pushed_out() {
+        let mut parameters = Parameters::default();
+        let again = || Put { overwrite: true, ..put("/p", "v") };
+        for number in 1..=100 {
+            assert_eq!(code(parameters.put(again(), Timestamp::UNIX_EPOCH)), number.to_string());
+        }
+        let first = parameters.get_mut("/p").unwrap();
+        assert_eq!(first.label("/p", Some(1), &["kept".to_owned()]), Ok((1, Vec::new())));
+        assert_eq!(code(parameters.put(again(), Timestamp::UNIX_EPOCH)), "ParameterMaxVersionLimitExceeded");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::execute::{self, Script};
-use super::{Page, compact, invalid};
+use super::{Page, compact, documents, invalid};
 use crate::cloud::{Cloud, State};
 use crate::faults::{Facts, Fault, Hold, Stage};
 use crate::model::ec2::InstanceState;
@@ -53,7 +53,7 @@ struct Send {
 
 pub(super) fn send(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiError> {
     let call: Send = input(body)?;
-    check_document(&call)?;
+    documents::check(&call.document_name, call.document_version.as_deref())?;
     let script = script(&call.parameters)?;
     let timeout_seconds = call.timeout_seconds.unwrap_or(3600);
     if !(30..=2_592_000).contains(&timeout_seconds) {
@@ -113,20 +113,6 @@ fn new_invocation(instance_id: String, instance_name: String) -> Invocation {
         response_code: -1,
         stdout: String::new(),
         stderr: String::new(),
-    }
-}
-
-fn check_document(call: &Send) -> Result<(), ApiError> {
-    let name = call.document_name.rsplit_once(":document/").map_or(call.document_name.as_str(), |(_, name)| name);
-    if name != DOCUMENT {
-        return Err(ApiError::new("InvalidDocument", format!("Document with name {name} does not exist.")));
-    }
-    match call.document_version.as_deref() {
-        None | Some("$DEFAULT" | "$LATEST" | "1") => Ok(()),
-        Some(version) => {
-            let message = format!("The document version {version} does not exist.");
-            Err(ApiError::new("InvalidDocumentVersion", message))
-        }
     }
 }
 
@@ -205,7 +191,7 @@ fn chosen(state: &State, call: &Send, account: &str) -> Result<Vec<(String, Stri
 }
 
 /// Whether the instance runs and has registered since its start.
-fn takes_commands(state: &State, id: &str) -> bool {
+pub(super) fn takes_commands(state: &State, id: &str) -> bool {
     state.ec2.instance(id).is_some_and(|instance| instance.state == InstanceState::Running)
         && state.ssm.registrations.get(id).is_some_and(|registration| registration.online)
 }

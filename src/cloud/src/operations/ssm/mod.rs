@@ -1,11 +1,15 @@
 //! SSM's actions: commands really run in nodes, instance information, Parameter Store.
 
 mod commands;
+mod documents;
 mod execute;
 mod instances;
+mod labels;
 mod parameters;
 #[cfg(test)]
 mod properties;
+mod sessions;
+mod settings;
 mod tags;
 
 use std::sync::Arc;
@@ -19,30 +23,57 @@ use crate::wire::error::ApiError;
 
 pub use execute::{Running, recover, stop};
 pub use instances::register;
+pub(crate) use parameters::value_of;
+
+type Run = fn(&Arc<Cloud>, &[u8]) -> Result<Value, ApiError>;
+
+const ACTIONS: &[(&str, Run)] = &[
+    ("SendCommand", commands::send),
+    ("CancelCommand", commands::cancel),
+    ("ListCommands", commands::list),
+    ("ListCommandInvocations", commands::list_invocations),
+    ("GetCommandInvocation", commands::get_invocation),
+    ("DescribeInstanceInformation", instances::describe),
+    ("ListDocuments", documents::list),
+    ("DescribeDocument", documents::describe),
+    ("GetDocument", documents::get),
+    ("StartSession", sessions::start),
+    ("TerminateSession", sessions::terminate),
+    ("DescribeSessions", sessions::describe),
+    ("GetConnectionStatus", sessions::connection),
+    ("GetServiceSetting", settings::get),
+    ("PutParameter", parameters::put),
+    ("GetParameter", parameters::get),
+    ("GetParameters", parameters::get_several),
+    ("GetParametersByPath", parameters::get_by_path),
+    ("GetParameterHistory", parameters::history),
+    ("DescribeParameters", parameters::describe),
+    ("DeleteParameter", parameters::delete),
+    ("DeleteParameters", parameters::delete_several),
+    ("LabelParameterVersion", labels::label),
+    ("UnlabelParameterVersion", labels::unlabel),
+    ("AddTagsToResource", tags::add),
+    ("RemoveTagsFromResource", tags::remove),
+    ("ListTagsForResource", tags::list),
+];
+
+/// The names of all actions.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|(name, _)| *name)
+}
+
+/// What actions accept and ignore: action, parameter, reason. Every other member that they do not know is refused.
+pub fn ignored_parameters() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    [("StartSession", "Parameters", "no session is ever started")].into_iter()
+}
 
 /// Carries out one action; input and answer are JSON texts.
 pub async fn call(cloud: &Arc<Cloud>, action: &str, body: &[u8]) -> Result<String, ApiError> {
-    let answer = match action {
-        "SendCommand" => commands::send(cloud, body),
-        "CancelCommand" => commands::cancel(cloud, body),
-        "ListCommands" => commands::list(cloud, body),
-        "ListCommandInvocations" => commands::list_invocations(cloud, body),
-        "GetCommandInvocation" => commands::get_invocation(cloud, body),
-        "DescribeInstanceInformation" => instances::describe(cloud, body),
-        "PutParameter" => parameters::put(cloud, body),
-        "GetParameter" => parameters::get(cloud, body),
-        "GetParameters" => parameters::get_several(cloud, body),
-        "GetParametersByPath" => parameters::get_by_path(cloud, body),
-        "GetParameterHistory" => parameters::history(cloud, body),
-        "DescribeParameters" => parameters::describe(cloud, body),
-        "DeleteParameter" => parameters::delete(cloud, body),
-        "DeleteParameters" => parameters::delete_several(cloud, body),
-        "AddTagsToResource" => tags::add(cloud, body),
-        "RemoveTagsFromResource" => tags::remove(cloud, body),
-        "ListTagsForResource" => tags::list(cloud, body),
-        _ => Err(ApiError::invalid_action(action)),
-    };
-    answer.map(|answer| answer.to_string())
+    let known = ACTIONS.iter().find(|(name, _)| *name == action);
+    let (_, run) = known.ok_or_else(|| {
+        ApiError::new("UnknownOperationException", format!("{action} is not an action of AmazonSSM that this cloud has"))
+    })?;
+    run(cloud, body).map(|answer| answer.to_string())
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::tags::{Tag, gathered};
 use super::{Page, compact, invalid};
 use crate::cloud::{Cloud, State};
-use crate::model::ec2::{PUBLIC_IMAGES, Tags};
-use crate::model::ssm::{Kind, Parameter, Put, Tier, Version};
+use crate::model::ec2::{Ec2, PUBLIC_IMAGES, Tags};
+use crate::model::ssm::{Kind, Parameter, Put, Ssm, Tier, Version};
 use crate::wire::error::ApiError;
 use crate::wire::json::{input, seconds};
 
@@ -178,7 +178,7 @@ pub(super) fn get_by_path(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiE
         filter.check(&["Type", "KeyId", "DataType"])?;
     }
     let state = cloud.state();
-    let public = public_parameters(&state);
+    let public = public_parameters(&state.ec2);
     let all = state.ssm.parameters.iter().chain(public.iter().map(|(name, parameter)| (name.as_str(), parameter)));
     let under = all.filter(|(name, parameter)| {
         is_under(name, &call.path, call.recursive) && call.parameter_filters.iter().all(|it| it.admits(name, parameter))
@@ -242,6 +242,7 @@ pub(super) fn history(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiError
     let (page, next) = page.cut(parameter.versions.iter(), |version| version.number.to_string())?;
     let with_value = |version: &Version| {
         let mut shown = described(cloud, &call.name, version);
+        shown["Labels"] = version.labels.clone().into();
         shown["Value"] = readable(&call.name, version, call.with_decryption).into();
         shown
     };
@@ -274,7 +275,7 @@ pub(super) fn delete_several(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, A
     Ok(json!({ "DeletedParameters": deleted, "InvalidParameters": absent }))
 }
 
-fn unknown(name: &str) -> ApiError {
+pub(super) fn unknown(name: &str) -> ApiError {
     ApiError::new("ParameterNotFound", format!("There is no parameter {name}."))
 }
 
@@ -290,21 +291,40 @@ fn found(cloud: &Cloud, state: &State, asked: &str, decrypt: bool) -> Result<Val
     let (name, parameter) = match stored {
         Some(stored) => stored,
         None => {
-            public = public_parameters(state);
+            public = public_parameters(&state.ec2);
             let found = public.iter().find(|(it, _)| it == name).ok_or_else(|| unknown(name))?;
             (found.0.as_str(), &found.1)
         }
     };
-    let number = selector.map(|text| text.parse::<u64>().map_err(|_| text)).transpose();
-    let version = match number {
-        Ok(number) => parameter.version(number),
-        Err(_) => None,
-    };
-    let version = version.ok_or_else(|| {
+    let version = selected(parameter, selector).ok_or_else(|| {
         let message = format!("Systems Manager could not find version {} of {name}.", selector.unwrap_or_default());
         ApiError::new("ParameterVersionNotFound", message)
     })?;
     Ok(shown(cloud, name, version, selector, decrypt))
+}
+
+/// The version that a selector names: a number, a label, or the present one where there is no selector.
+fn selected<'a>(parameter: &'a Parameter, selector: Option<&str>) -> Option<&'a Version> {
+    match selector.map(|text| text.parse::<u64>().map_err(|_| text)) {
+        None => parameter.version(None),
+        Some(Ok(number)) => parameter.version(Some(number)),
+        Some(Err(label)) => parameter.labelled(label),
+    }
+}
+
+/// The value that `NAME`, `NAME:VERSION` or `NAME:LABEL` stands for; secure strings stand for nothing.
+pub(crate) fn value_of(ec2: &Ec2, ssm: &Ssm, asked: &str) -> Option<String> {
+    let (name, selector) = asked.split_once(':').map_or((asked, None), |(name, selector)| (name, Some(selector)));
+    let public;
+    let parameter = match ssm.parameters.get(name) {
+        Some(parameter) => parameter,
+        None => {
+            public = public_parameters(ec2);
+            &public.iter().find(|(it, _)| it == name)?.1
+        }
+    };
+    let version = selected(parameter, selector).filter(|version| version.kind != Kind::SecureString)?;
+    Some(version.value.clone())
 }
 
 /// What a reader sees: a secure string only on request, and otherwise something opaque.
@@ -352,10 +372,10 @@ fn described(cloud: &Cloud, name: &str, version: &Version) -> Value {
 }
 
 /// The parameters that name public images: one that follows the newest, one for the very image, told by its date.
-fn public_parameters(state: &State) -> Vec<(String, Parameter)> {
+fn public_parameters(ec2: &Ec2) -> Vec<(String, Parameter)> {
     let mut parameters = Vec::new();
     for public in PUBLIC_IMAGES {
-        let Some(image) = state.ec2.images.get(public.id) else { continue };
+        let Some(image) = ec2.images.get(public.id) else { continue };
         let version = Version {
             number: 1,
             value: image.id.clone(),
@@ -365,9 +385,13 @@ fn public_parameters(state: &State) -> Vec<(String, Parameter)> {
             description: None,
             key_id: None,
             modified: image.created,
+            labels: Vec::new(),
         };
         let parameter = Parameter { versions: vec![version], tags: Tags::new() };
-        if let Some((_, date)) = public.name.split_once("-amd64-") {
+        // Debian has a parameter for the very image as well.
+        if let Some((_, date)) = public.name.split_once("-amd64-")
+            && public.parameter.contains("/latest/")
+        {
             parameters.push((public.parameter.replace("/latest/", &format!("/{date}/")), parameter.clone()));
         }
         parameters.push((public.parameter.to_owned(), parameter));
