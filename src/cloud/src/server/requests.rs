@@ -82,8 +82,37 @@ impl From<ApiError> for Denial {
 /// How an answer is written; decided before the request is trusted, since a refusal needs it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
-    Query,
+    Ec2,
+    Sts,
     Json,
+}
+
+impl Protocol {
+    /// Reads it off the headers, of which nothing is believed yet.
+    fn of(headers: &HeaderMap) -> Self {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match headers.contains_key(TARGET) {
+            true => Self::Json,
+            false if authorization.contains("/sts/aws4_request") => Self::Sts,
+            false => Self::Ec2,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Ec2 => "text/xml;charset=UTF-8",
+            Self::Sts => "text/xml",
+            Self::Json => "application/x-amz-json-1.1",
+        }
+    }
+
+    fn error(self, error: &ApiError, request_id: &str) -> String {
+        match self {
+            Self::Ec2 => xml::error(error, request_id),
+            Self::Sts => operations::sts::error(error, request_id),
+            Self::Json => json::error(error),
+        }
+    }
 }
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -101,26 +130,19 @@ pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Requ
     if blocks::is_call(&request) {
         return Ok(blocks::answer(service, request).await);
     }
-    let protocol = if request.headers().contains_key(TARGET) { Protocol::Json } else { Protocol::Query };
-    let outcome = match admit(service, request, protocol).await {
-        Ok(text) => Ok(text),
-        Err(Denial::Refused(error)) => Err(error),
+    let protocol = Protocol::of(request.headers());
+    // One id for the header, the document and whoever asks about the call.
+    let request_id = xml::request_id();
+    let (status, text) = match admit(service, request, protocol, request_id.clone()).await {
+        Ok(text) => (StatusCode::OK, text),
         Err(Denial::Severed) => {
             line.reset_at_end();
             return Err(Severed);
         }
+        Err(Denial::Refused(error)) => (status(&error), protocol.error(&error, &request_id)),
     };
-    Ok(match (protocol, outcome) {
-        (Protocol::Query, Ok(text)) => response(StatusCode::OK, "text/xml;charset=UTF-8", text, &xml::request_id()),
-        (Protocol::Json, Ok(text)) => response(StatusCode::OK, JSON, text, &xml::request_id()),
-        (Protocol::Query, Err(error)) => {
-            response(status(&error), "text/xml;charset=UTF-8", xml::error(&error), &xml::request_id())
-        }
-        (Protocol::Json, Err(error)) => response(status(&error), JSON, json::error(&error), &xml::request_id()),
-    })
+    Ok(response(status, protocol.content_type(), text, &request_id))
 }
-
-const JSON: &str = "application/x-amz-json-1.1";
 
 fn status(error: &ApiError) -> StatusCode {
     StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -136,7 +158,12 @@ fn response(status: StatusCode, content_type: &'static str, text: String, reques
 }
 
 /// Reads and verifies the request, then carries it out, with whatever was to go wrong on the way.
-async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Protocol) -> Result<String, Denial> {
+async fn admit(
+    service: Arc<Service>,
+    request: Request<Incoming>,
+    protocol: Protocol,
+    request_id: String,
+) -> Result<String, Denial> {
     let (head, body) = request.into_parts();
     let region = &service.cloud.config.region;
     // Strangers are turned away by the head alone: nobody without the key's id has a body kept for him.
@@ -165,7 +192,7 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
     }
     let call = call?;
     if call.service == CONTROL {
-        return Ok(carry_out(service, call, None).await.0?);
+        return Ok(carry_out(service, call, request_id, None).await.0?);
     }
     let cloud = Arc::clone(&service.cloud);
     let ticket = cloud.faults.arrive(call.service, &call.action, call.changes_something(), Timestamp::now());
@@ -175,7 +202,7 @@ async fn admit(service: Arc<Service>, request: Request<Incoming>, protocol: Prot
         return Err(denial);
     }
     let ended = service.ended.clone();
-    let outcome = carry_out(service, call, Some((ticket, facts))).await;
+    let outcome = carry_out(service, call, request_id, Some((ticket, facts))).await;
     match outcome {
         (outcome, None) => Ok(outcome?),
         (_, Some(Fault::ErrorAfter { code })) => {
@@ -357,15 +384,16 @@ fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
 async fn carry_out(
     service: Arc<Service>,
     call: Call,
+    request_id: String,
     known: Option<(Ticket, Facts)>,
 ) -> (Result<String, ApiError>, Option<Fault>) {
     let permit = Arc::clone(&service.operations).acquire_owned().await;
     let work = tokio::spawn(async move {
         let _permit = permit;
         let cloud = &service.cloud;
-        let Some((ticket, facts)) = known else { return (dispatch(cloud, &call).await, None) };
+        let Some((ticket, facts)) = known else { return (dispatch(cloud, &call, &request_id).await, None) };
         let work = async {
-            let outcome = dispatch(cloud, &call).await;
+            let outcome = dispatch(cloud, &call, &request_id).await;
             let fault = outcome.is_ok().then(|| cloud.faults.strike(Stage::After, &facts)).flatten();
             (outcome, fault)
         };
@@ -379,15 +407,21 @@ async fn carry_out(
 }
 
 /// Finds the action and does it.
-async fn dispatch(cloud: &Arc<Cloud>, call: &Call) -> Result<String, ApiError> {
+async fn dispatch(cloud: &Arc<Cloud>, call: &Call, request_id: &str) -> Result<String, ApiError> {
     let (service, action) = (call.service, call.action.as_str());
     match (&call.parameters, service, action) {
         (Parameters::Json(body), CONTROL, _) => {
             noted(cloud, service, action, operations::control::call(cloud, action, body).await)
         }
         (Parameters::Json(body), _, _) => noted(cloud, service, action, operations::ssm::call(cloud, action, body).await),
-        (Parameters::Query(query), "ec2", _) => noted(cloud, service, action, operations::ec2::call(cloud, action, query).await),
-        (Parameters::Query(_), "sts", "GetCallerIdentity") => Ok(caller_identity(&cloud.config.account)),
+        (Parameters::Query(query), "ec2", _) => {
+            let answer = noted(cloud, service, action, operations::ec2::call(cloud, action, query).await);
+            answer.map(|body| xml::response(action, &body, request_id))
+        }
+        (Parameters::Query(query), "sts", _) => {
+            let answer = noted(cloud, service, action, operations::sts::call(cloud, action, query));
+            answer.map(|result| operations::sts::response(action, &result, request_id))
+        }
         _ => Err(ApiError::invalid_action(action)),
     }
 }
@@ -398,7 +432,7 @@ fn only_reads(action: &str) -> bool {
 }
 
 /// Logs an action that changes something. Its message may quote what the caller sent, so only its code is written.
-fn noted(cloud: &Cloud, service: &str, action: &str, outcome: Result<String, ApiError>) -> Result<String, ApiError> {
+fn noted<T>(cloud: &Cloud, service: &str, action: &str, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
     let only_reads = only_reads(action);
     match &outcome {
         Ok(_) if only_reads => {}
@@ -409,33 +443,29 @@ fn noted(cloud: &Cloud, service: &str, action: &str, outcome: Result<String, Api
     outcome
 }
 
-fn caller_identity(account: &str) -> String {
-    format!(
-        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-         <Arn>arn:aws:iam::{account}:root</Arn><UserId>{account}</UserId><Account>{account}</Account>\
-         </GetCallerIdentityResult><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>\
-         </GetCallerIdentityResponse>",
-        xml::request_id()
-    )
-}
-
-/// The refusal in the words of each protocol: EC2's error list, and the common errors of the JSON services.
-fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
-    let (query, status, json) = match refusal {
-        Refusal::Missing => ("AuthFailure", 401, "MissingAuthenticationTokenException"),
-        Refusal::UnknownKey | Refusal::SessionToken => ("AuthFailure", 401, "UnrecognizedClientException"),
-        Refusal::Malformed(_) => ("IncompleteSignature", 400, "IncompleteSignatureException"),
-        Refusal::Expired { .. } | Refusal::Early { .. } => ("RequestExpired", 400, "InvalidSignatureException"),
+/// The refusal in the words of each protocol: EC2's error list, and the common errors of the other services.
+pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> ApiError {
+    let (ec2, sts, json) = match refusal {
+        Refusal::Missing => (("AuthFailure", 401), ("MissingAuthenticationToken", 403), "MissingAuthenticationTokenException"),
+        Refusal::UnknownKey | Refusal::SessionToken => {
+            (("AuthFailure", 401), ("InvalidClientTokenId", 403), "UnrecognizedClientException")
+        }
+        Refusal::Malformed(_) => (("IncompleteSignature", 400), ("IncompleteSignature", 400), "IncompleteSignatureException"),
+        Refusal::Expired { .. } | Refusal::Early { .. } => {
+            (("RequestExpired", 400), ("SignatureDoesNotMatch", 403), "InvalidSignatureException")
+        }
         // AWS has no word for a repeat: it does not notice.
         Refusal::Scope { .. }
         | Refusal::Unsigned(_)
         | Refusal::Payload
         | Refusal::Checksum(_)
         | Refusal::Mismatch
-        | Refusal::Repeated => ("SignatureDoesNotMatch", 403, "InvalidSignatureException"),
+        | Refusal::Repeated => (("SignatureDoesNotMatch", 403), ("SignatureDoesNotMatch", 403), "InvalidSignatureException"),
     };
-    match protocol {
-        Protocol::Query => ApiError::new(query, refusal.to_string()).with_status(status),
-        Protocol::Json => ApiError::new(json, refusal.to_string()),
-    }
+    let (code, status) = match protocol {
+        Protocol::Ec2 => ec2,
+        Protocol::Sts => sts,
+        Protocol::Json => (json, 400),
+    };
+    ApiError::new(code, refusal.to_string()).with_status(status)
 }

@@ -26,6 +26,11 @@ impl Query {
         Ok(root)
     }
 
+    /// Makes a node that is a scalar.
+    pub fn scalar(text: &str) -> Self {
+        Self { value: Some(text.to_owned()), members: BTreeMap::new() }
+    }
+
     /// Puts a value at a dotted path.
     pub fn set(&mut self, path: &str, value: String) -> Result<(), ApiError> {
         // Deeper than any parameter of EC2 (LaunchTemplateData…Tag.N.Key has 6); a bound for the recursion below.
@@ -127,18 +132,13 @@ impl Query {
         }
     }
 
-    /// Refuses every given parameter that is not among these.
-    ///
-    /// A name admits itself and all below it; list numbers are left out of names, as in
+    /// Refuses every given parameter that is not among these; list numbers are left out of names, as in
     /// `BlockDeviceMapping.Ebs.VolumeSize`.
     pub fn only(&self, names: &[&str]) -> Result<(), ApiError> {
-        for (path, _) in self.leaves() {
-            let plain = plain(&path);
-            if !names.iter().any(|name| is_below(&plain, name)) {
-                return Err(ApiError::unknown_parameter(&path));
-            }
+        match self.leaves().iter().find(|(path, _)| !names.contains(&plain(path).as_str())) {
+            Some((path, _)) => Err(ApiError::unknown_parameter(path)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn a_parameter_that_is_not_admitted_is_named() {
         let query = Query::parse("A.1.B=1&A.1.C=2&D=3").unwrap();
-        assert!(query.only(&["A", "D"]).is_ok());
+        assert!(query.only(&["A.B", "A.C", "D"]).is_ok());
+        assert!(query.only(&["A", "D"]).is_err());
         let refused = query.only(&["A.B", "D"]).unwrap_err();
         assert_eq!((refused.code.as_ref(), refused.message.contains("A.1.C")), ("UnknownParameter", true));
     }

@@ -114,23 +114,22 @@ pub fn request_id() -> String {
 }
 
 /// The whole answer to a call that succeeded.
-pub fn response(action: &str, body: &Xml) -> String {
+pub fn response(action: &str, body: &Xml, request_id: &str) -> String {
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{NAMESPACE}\"><requestId>{}</requestId>{}</{action}Response>",
-        request_id(),
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{NAMESPACE}\"><requestId>{request_id}</requestId>{}</{action}Response>",
         body.text
     )
 }
 
 /// The whole answer to a call that failed.
-pub fn error(error: &ApiError) -> String {
+pub fn error(error: &ApiError, request_id: &str) -> String {
     let mut body = Xml::new();
     body.element("Errors", |xml| {
         xml.element("Error", |xml| {
             xml.put("Code", &error.code).put("Message", &error.message);
         });
     })
-    .put("RequestID", request_id());
+    .put("RequestID", request_id);
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response>{}</Response>", body.text)
 }
 

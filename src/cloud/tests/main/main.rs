@@ -3,11 +3,12 @@
 mod blocks;
 mod client;
 mod commands;
-mod faults;
 mod documents;
+mod faults;
 mod lifecycle;
 mod nodes;
 mod parameters;
+mod protocols;
 mod robustness;
 mod server;
 mod signatures;

@@ -98,7 +98,7 @@ async fn two_clouds_run_side_by_side() {
     assert_eq!(other.ssm("GetParameter", json!({ "Name": "/x" })).await.code(), "ParameterNotFound");
     // Each has a key of its own.
     let foreign = one.signer("sts").post(other.address, &[("content-type", FORM)], b"Action=GetCallerIdentity");
-    assert_eq!(other.send(foreign).await.code(), "AuthFailure");
+    assert_eq!(other.send(foreign).await.code(), "InvalidClientTokenId");
     one.stop().await;
     other.stop().await;
 }

@@ -24,7 +24,7 @@ async fn a_request_signed_by_aws_own_signer_is_admitted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsigned_and_foreign_requests_are_refused() {
     let bench = Bench::start().await;
-    let good = bench.signer("sts");
+    let good = bench.signer("ec2");
     let skewed = Duration::from_secs(16 * 60);
     let wrong_key = crate::client::Signer { key: "LOCALAAAAAAAAAAAAAAA".to_owned(), ..good.clone() };
     let wrong_secret = crate::client::Signer { secret: "x".repeat(40), ..good.clone() };

@@ -59,6 +59,9 @@ pub struct Instance {
     pub metadata_options: MetadataOptions,
     /// Name of its placement group.
     pub placement_group: Option<String>,
+    /// Its partition, in a group of that strategy.
+    #[serde(default)]
+    pub partition_number: Option<u32>,
     pub tenancy: String,
     pub cpu_options: CpuOptions,
     pub root_device: String,
@@ -76,6 +79,9 @@ pub struct Instance {
     pub disable_api_stop: bool,
     pub ebs_optimized: bool,
     pub monitoring: bool,
+    /// `standard` or `unlimited`, of a burstable type.
+    #[serde(default)]
+    pub cpu_credits: Option<String>,
     /// Request id of a spot instance.
     pub spot_request_id: Option<String>,
     pub client_token: String,
@@ -190,6 +196,9 @@ pub struct InstanceProfile {
     pub arn: String,
     pub id: String,
     pub association_id: String,
+    /// When it was associated; None for one that came with the launch.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 impl InstanceProfile {
@@ -206,11 +215,14 @@ pub struct MetadataOptions {
     pub tokens_required: bool,
     pub hop_limit: u32,
     pub instance_tags: bool,
+    /// When they were last changed; for a while after that they are pending.
+    #[serde(default)]
+    pub changed: Option<Timestamp>,
 }
 
 impl Default for MetadataOptions {
     fn default() -> Self {
-        Self { http_endpoint: true, tokens_required: true, hop_limit: 2, instance_tags: false }
+        Self { http_endpoint: true, tokens_required: true, hop_limit: 2, instance_tags: false, changed: None }
     }
 }
 

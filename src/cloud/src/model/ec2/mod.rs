@@ -7,6 +7,7 @@ mod address;
 mod cidr;
 mod endpoint;
 mod fate;
+mod fleet;
 mod image;
 mod instance;
 pub mod instance_types;
@@ -16,6 +17,7 @@ mod network;
 mod prefix_list;
 mod root_replacement;
 mod seed;
+mod spot;
 mod storage;
 mod template;
 
@@ -32,6 +34,7 @@ pub use cidr::{
 };
 pub use endpoint::{NatGateway, VpcEndpoint};
 pub use fate::{Fate, Interruption, Onset};
+pub use fleet::{Capacity, Fleet, FleetError, FleetLaunch, Pool};
 pub use image::{Image, ImageDevice, ImageState, ImageTraits, PUBLIC_IMAGES, Protection, PublicImage};
 pub use instance::{
     CpuOptions, DeviceState, Instance, InstanceDevice, InstanceProfile, InstanceState, MetadataOptions, ShutdownBehavior,
@@ -44,6 +47,7 @@ pub use network::{
 };
 pub use prefix_list::{PREFIX_LISTS, PrefixList, prefix_list_id};
 pub use root_replacement::{ReplacementState, RootReplacement};
+pub use spot::{SpotRequest, SpotStanding};
 pub use storage::{
     MODIFICATIONS_A_DAY, Modification, ModificationState, NO_VOLUME, Snapshot, SnapshotSource, SnapshotState, Upload, Volume,
     VolumeShape, VolumeState,
@@ -81,6 +85,9 @@ pub struct Ec2 {
     pub key_pairs: BTreeMap<String, KeyPair>,
     pub placement_groups: BTreeMap<String, PlacementGroup>,
     pub launch_templates: BTreeMap<String, LaunchTemplate>,
+    /// Requests of spot instances; forgotten with their instance.
+    pub spot_requests: BTreeMap<String, SpotRequest>,
+    pub fleets: BTreeMap<String, Fleet>,
     pub(crate) instances: BTreeMap<String, Instance>,
     pub volumes: BTreeMap<String, Volume>,
     pub snapshots: BTreeMap<String, Snapshot>,
@@ -150,6 +157,8 @@ impl Ec2 {
             }
             "pg" => &mut self.placement_groups.get_mut(id)?.tags,
             "lt" => &mut self.launch_templates.get_mut(id)?.tags,
+            "sir" => &mut self.spot_requests.get_mut(id)?.tags,
+            "fleet" => &mut self.fleets.get_mut(id)?.tags,
             "i" => &mut self.instances.get_mut(id)?.tags,
             "acl" => &mut self.network_acls.get_mut(id)?.tags,
             "nat" => &mut self.nat_gateways.get_mut(id)?.tags,
@@ -195,6 +204,8 @@ impl Ec2 {
             .chain(each(&self.key_pairs, "key-pair", |one| &one.tags))
             .chain(each(&self.placement_groups, "placement-group", |one| &one.tags))
             .chain(each(&self.launch_templates, "launch-template", |one| &one.tags))
+            .chain(each(&self.spot_requests, "spot-instances-request", |one| &one.tags))
+            .chain(each(&self.fleets, "fleet", |one| &one.tags))
             .chain(each(&self.instances, "instance", |one| &one.tags))
             .chain(interfaces)
             .chain(each(&self.volumes, "volume", |one| &one.tags))

@@ -16,6 +16,9 @@ pub struct LaunchTemplate {
     pub default_version: u64,
     /// By number, from 1; numbers are never used again.
     pub versions: BTreeMap<u64, LaunchTemplateVersion>,
+    /// The last number given; its version may be gone.
+    #[serde(default)]
+    pub last_number: u64,
     pub tags: Tags,
 }
 

@@ -109,7 +109,7 @@ impl Bench {
     }
 
     async fn ec2(&self, action: &str, form: &str) -> String {
-        ec2::call(&self.cloud, action, &Query::parse(form).unwrap()).await.unwrap()
+        ec2::call(&self.cloud, action, &Query::parse(form).unwrap()).await.unwrap().as_str().to_owned()
     }
 }
 

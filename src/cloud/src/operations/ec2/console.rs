@@ -10,13 +10,17 @@ use super::turn::{self, wire_time};
 use crate::cloud::Cloud;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml::{self, Xml};
+use crate::wire::xml::Xml;
 
 /// EC2 keeps the last 64 KB.
 const KEPT: usize = 64 * 1024;
 
+/// What it ignores: action, parameter, reason.
+pub(super) const IGNORED: [(&str, &str, &str); 1] =
+    [("GetConsoleOutput", "Latest", "the answer is always what the node has written by now")];
+
 /// `GetConsoleOutput`.
-pub(super) async fn get_output(cloud: &Arc<Cloud>, query: &Query) -> Result<String, ApiError> {
+pub(super) async fn get_output(cloud: &Arc<Cloud>, query: &Query) -> Result<Xml, ApiError> {
     query.only(&["InstanceId", "Latest", "Action", "Version", "DryRun"])?;
     let id = query.required("InstanceId")?.to_owned();
     let has_root = turn::INSTANCE.find(&cloud.state().ec2.instances, &id)?.has_root;
@@ -32,5 +36,5 @@ pub(super) async fn get_output(cloud: &Arc<Cloud>, query: &Query) -> Result<Stri
     };
     let mut body = Xml::new();
     body.put("instanceId", &id).put("timestamp", wire_time(Timestamp::now())).put("output", STANDARD.encode(output));
-    Ok(xml::response("GetConsoleOutput", &body))
+    Ok(body)
 }

@@ -5,31 +5,27 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::filter::{Filters, Page, put_next_token};
+use super::instance_filters;
 use super::network_interface::{put_attachment, put_facts, put_groups};
-use super::turn::{self, Operation, Turn, put_tags, wire_time};
+use super::turn::{self, Operation, Reasoned, Turn, put_tags, wire_time};
 use super::vpc::zone_id;
-use crate::model::ec2::{Ec2, Instance, InstanceState, InterfaceView, Onset};
+use crate::model::ec2::{Ec2, Instance, InstanceState, InterfaceView, MetadataOptions, Onset};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::read(
-        "DescribeInstances",
-        describe,
-        &["InstanceId", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"],
-    ),
+    Operation::read("DescribeInstances", describe, &["InstanceId", "Filter", "MaxResults", "NextToken"]).ignoring(UNMANAGED),
     Operation::read(
         "DescribeInstanceStatus",
         describe_status,
-        &["InstanceId", "Filter", "MaxResults", "NextToken", "IncludeAllInstances", "IncludeManagedResources"],
-    ),
-    Operation::read(
-        "DescribeIamInstanceProfileAssociations",
-        describe_profiles,
-        &["AssociationId", "Filter", "MaxResults", "NextToken"],
-    ),
+        &["InstanceId", "Filter", "MaxResults", "NextToken", "IncludeAllInstances"],
+    )
+    .ignoring(UNMANAGED),
 ];
+
+/// What actions that list resources ignore.
+pub(super) const UNMANAGED: &[Reasoned] = &[("IncludeManagedResources", "no resource is managed by a service")];
 
 const FILTERS: [&str; 48] = [
     "tag",
@@ -83,7 +79,7 @@ const FILTERS: [&str; 48] = [
 ];
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &FILTERS)?;
+    let filters = Filters::read(query, &[&FILTERS[..], instance_filters::KNOWN, instance_filters::NEVER].concat())?;
     let page = Page::read_without_ids(query, "InstanceId")?;
     let ids = query.list("InstanceId");
     let ec2 = &*turn.ec2;
@@ -172,7 +168,7 @@ pub(super) fn values(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> 
         "tenancy" => own(&instance.tenancy),
         "virtualization-type" => own("hvm"),
         "vpc-id" => networked(instance.vpc_id.clone()),
-        _ => Vec::new(),
+        _ => instance_filters::more(ec2, instance, name),
     }
 }
 
@@ -217,6 +213,7 @@ fn put_instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance) {
                 .put("availabilityZoneId", zone_id(&instance.zone))
                 .put("groupName", group.map_or("", String::as_str))
                 .maybe("groupId", group_id.map(|group| &group.id))
+                .maybe("partitionNumber", instance.partition_number)
                 .put("tenancy", &instance.tenancy);
         })
         .element("monitoring", |xml| {
@@ -263,8 +260,6 @@ pub(super) fn put_devices(xml: &mut Xml, instance: &Instance) {
 }
 
 fn put_options(xml: &mut Xml, instance: &Instance) {
-    let on = |on: bool| if on { "enabled" } else { "disabled" };
-    let metadata = &instance.metadata_options;
     if let Some(profile) = &instance.iam_instance_profile {
         xml.element("iamInstanceProfile", |xml| {
             xml.put("arn", &profile.arn).put("id", &profile.id);
@@ -285,12 +280,7 @@ fn put_options(xml: &mut Xml, instance: &Instance) {
             xml.put("enabled", false);
         })
         .element("metadataOptions", |xml| {
-            xml.put("state", "applied")
-                .put("httpTokens", if metadata.tokens_required { "required" } else { "optional" })
-                .put("httpPutResponseHopLimit", metadata.hop_limit)
-                .put("httpEndpoint", on(metadata.http_endpoint))
-                .put("httpProtocolIpv6", "disabled")
-                .put("instanceMetadataTags", on(metadata.instance_tags));
+            put_metadata_options(xml, &instance.metadata_options, Timestamp::now());
         })
         .element("maintenanceOptions", |xml| {
             xml.put("autoRecovery", "default");
@@ -307,12 +297,43 @@ fn put_options(xml: &mut Xml, instance: &Instance) {
         .put("currentInstanceBootMode", "uefi");
 }
 
+/// How long changed metadata options are pending; EC2 takes some seconds, which would only be waited for.
+const OPTIONS_PENDING: SignedDuration = SignedDuration::from_millis(500);
+
+/// Whether the options are in force.
+pub(super) fn metadata_state(options: &MetadataOptions, now: Timestamp) -> &'static str {
+    let is_pending = options.changed.is_some_and(|changed| now.duration_since(changed) < OPTIONS_PENDING);
+    if is_pending { "pending" } else { "applied" }
+}
+
+pub(super) fn put_metadata_options(xml: &mut Xml, options: &MetadataOptions, now: Timestamp) {
+    let on = |on: bool| if on { "enabled" } else { "disabled" };
+    xml.put("state", metadata_state(options, now))
+        .put("httpTokens", if options.tokens_required { "required" } else { "optional" })
+        .put("httpPutResponseHopLimit", options.hop_limit)
+        .put("httpEndpoint", on(options.http_endpoint))
+        .put("httpProtocolIpv6", "disabled")
+        .put("instanceMetadataTags", on(options.instance_tags));
+}
+
 /// How long status checks take before they pass; EC2 takes a minute or more, which would only be waited for.
 const CHECKS: SignedDuration = SignedDuration::from_secs(2);
 
 fn describe_status(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 7] = [
+    // Events, operators and applications are nothing that an instance here has: such filters admit none.
+    const FILTERS: [&str; 18] = [
+        "application-status.status",
+        "attached-ebs-status.status",
         "availability-zone",
+        "availability-zone-id",
+        "event.code",
+        "event.description",
+        "event.instance-event-id",
+        "event.not-after",
+        "event.not-before",
+        "event.not-before-deadline",
+        "operator.managed",
+        "operator.principal",
         "instance-state-code",
         "instance-state-name",
         "instance-status.reachability",
@@ -336,7 +357,7 @@ fn describe_status(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
         .filter(|instance| {
             let (status, reachability) = checks(instance, now);
             filters.admit(&instance.tags, |name| match name {
-                "instance-status.status" | "system-status.status" => vec![status.to_owned()],
+                "instance-status.status" | "system-status.status" | "attached-ebs-status.status" => vec![status.to_owned()],
                 "instance-status.reachability" | "system-status.reachability" => vec![reachability.to_owned()],
                 _ => values(ec2, instance, name),
             })
@@ -371,42 +392,4 @@ fn checks(instance: &Instance, now: Timestamp) -> (&'static str, &'static str) {
         InstanceState::Running => ("initializing", "initializing"),
         _ => ("not-applicable", "insufficient-data"),
     }
-}
-
-fn describe_profiles(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["instance-id", "state"])?;
-    let page = Page::read(query)?;
-    let ids = query.list("AssociationId");
-    let ec2 = &*turn.ec2;
-    let mut all: Vec<_> = ec2
-        .living()
-        .filter_map(|instance| Some((instance, instance.iam_instance_profile.as_ref()?)))
-        .filter(|(_, profile)| ids.is_empty() || ids.contains(&profile.association_id.as_str()))
-        .collect();
-    if let Some(unknown) = ids.iter().find(|id| !all.iter().any(|(_, profile)| profile.association_id == **id)) {
-        return Err(ApiError::new(
-            "InvalidAssociationID.NotFound",
-            format!("An invalid association-id of '{unknown}' was given"),
-        ));
-    }
-    all.sort_by(|(_, one), (_, other)| one.association_id.cmp(&other.association_id));
-    let found = all.into_iter().filter(|(instance, _)| {
-        filters.admit(&instance.tags, |name| match name {
-            "instance-id" => vec![instance.id.clone()],
-            _ => vec!["associated".to_owned()],
-        })
-    });
-    let (found, token) = page.cut(found, |(_, profile)| profile.association_id.clone());
-    let mut xml = Xml::new();
-    xml.list("iamInstanceProfileAssociationSet", found, |xml, (instance, profile)| {
-        xml.put("associationId", &profile.association_id)
-            .put("instanceId", &instance.id)
-            .element("iamInstanceProfile", |xml| {
-                xml.put("arn", &profile.arn).put("id", &profile.id);
-            })
-            .put("state", "associated")
-            .put("timestamp", wire_time(instance.created));
-    });
-    put_next_token(&mut xml, token);
-    Ok(xml)
 }

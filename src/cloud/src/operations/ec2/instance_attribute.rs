@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::deeds::Deed;
 use super::describe_instances::put_devices;
-use super::launch_options::{default_cpu_options, find_type, shutdown_behavior, user_data};
+use super::launch_options::{cpu_credits, default_cpu_options, find_type, shutdown_behavior, user_data};
 use super::network_interface_change::read_groups;
 use super::turn::{self, Operation, Turn, done};
 use crate::model::ec2::{Instance, InstanceState};
@@ -33,7 +33,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "BlockDeviceMapping.Ebs.VolumeId",
             "BlockDeviceMapping.Ebs.DeleteOnTermination",
         ],
-    ),
+    )
+    .refusing(&[
+        ("BlockDeviceMapping.NoDevice", "DetachVolume takes a device away"),
+        ("BlockDeviceMapping.VirtualName", "DeleteOnTermination is all that can be changed"),
+        ("EnaSupport.Value", "it is on, and cannot be taken away"),
+        ("EnclaveOptions.Enabled", "there are no enclaves"),
+        ("Kernel.Value", "nodes share the machine's kernel"),
+        ("Ramdisk.Value", "nodes share the machine's kernel"),
+        ("SriovNetSupport.Value", "it is on, and cannot be taken away"),
+    ]),
     Operation::read("DescribeInstanceAttribute", describe, &["InstanceId", "Attribute"]),
 ];
 
@@ -111,6 +120,7 @@ fn modify(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             kind.name.clone_into(&mut instance.instance_type);
             // CpuOptions go back to the new type's own (ec2.md 6.1).
             instance.cpu_options = default_cpu_options(kind);
+            instance.cpu_credits = cpu_credits(kind, None)?;
         }
         "userData" => instance.user_data = user_data(Some(value))?,
         "sourceDestCheck" => instance.source_dest_check = boolean(value, name)?,

@@ -1,5 +1,7 @@
 //! Starting, stopping, restarting and terminating instances.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use super::deeds::Deed;
@@ -11,10 +13,11 @@ use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::write("StartInstances", start, &["InstanceId"]),
+    Operation::write("StartInstances", start, &["InstanceId"]).ignoring(&[("AdditionalInfo", "reserved by EC2")]),
     Operation::write("StopInstances", stop, &["InstanceId", "Force", "Hibernate", "SkipOsShutdown"]),
     Operation::write("RebootInstances", reboot, &["InstanceId"]),
-    Operation::write("TerminateInstances", terminate, &["InstanceId", "Force", "SkipOsShutdown"]),
+    Operation::write("TerminateInstances", terminate, &["InstanceId"])
+        .ignoring(&[("Force", "a node is ended at once anyway"), ("SkipOsShutdown", "a node is ended at once anyway")]),
 ];
 
 /// The instances that a call names: at least one, at most 1000, all known.
@@ -150,26 +153,47 @@ fn reboot(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     Ok(done())
 }
 
+/// Terminates instances, zone by zone: where one is protected none of its zone goes, and the others do (ec2.md 5.8).
 fn terminate(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let ids = named(turn, query)?;
+    let mut zones: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut refusal = None;
+    let mut held: BTreeSet<&str> = BTreeSet::new();
     for id in &ids {
         let instance = instance(turn, id)?;
+        zones.entry(&instance.zone).or_default().push(id);
         if instance.disable_api_termination && instance.is_alive() {
-            return Err(ApiError::new(
-                "OperationNotPermitted",
-                format!(
-                    "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
-                ),
-            ));
+            held.insert(&instance.zone);
+            refusal.get_or_insert_with(|| {
+                ApiError::new(
+                    "OperationNotPermitted",
+                    format!(
+                        "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+                    ),
+                )
+            });
         }
     }
-    Ok(change(turn, &ids, |instance, now| {
-        if [InstanceState::ShuttingDown, InstanceState::Terminated].contains(&instance.state) {
-            return false;
-        }
-        instance.state = InstanceState::ShuttingDown;
-        instance.state_reason = Some(StateReason::user());
-        instance.transition_reason = by_user(now);
-        true
-    }))
+    let free: Vec<&str> = zones.iter().filter(|(zone, _)| !held.contains(*zone)).flat_map(|(_, ids)| ids.clone()).collect();
+    let answer = change(turn, &free, shut_down);
+    turn.refusal = refusal;
+    Ok(answer)
+}
+
+/// Puts an instance on its way to terminated; answers whether it was not on it.
+fn shut_down(instance: &mut Instance, now: Timestamp) -> bool {
+    if [InstanceState::ShuttingDown, InstanceState::Terminated].contains(&instance.state) {
+        return false;
+    }
+    instance.state = InstanceState::ShuttingDown;
+    instance.state_reason = Some(StateReason::user());
+    instance.transition_reason = by_user(now);
+    true
+}
+
+/// Terminates the instances of these ids that are known and not protected.
+pub(super) fn end(turn: &mut Turn<'_>, ids: &[String]) {
+    let is_free = |id: &&str| turn.ec2.instance(id).is_some_and(|instance| !instance.disable_api_termination);
+    let free: Vec<&str> = ids.iter().map(String::as_str).filter(is_free).collect();
+    change(turn, &free, shut_down);
 }

@@ -9,13 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
+use super::admission::admit_structure;
 use super::filter::Filters;
 use super::turn::{self, Operation, Turn, put_tags, tags_for, wire_time};
 use crate::cloud::Cloud;
 use crate::model::ec2::{Ec2, KeyKind, KeyPair, PublicKey, created_rsa_fingerprint, new_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml::{self, Xml};
+use crate::wire::xml::Xml;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("ImportKeyPair", import, &["KeyName", "PublicKeyMaterial", "TagSpecification"]),
@@ -50,8 +51,9 @@ fn new_name<'a>(ec2: &Ec2, query: &'a Query) -> Result<&'a str, ApiError> {
 }
 
 /// `CreateKeyPair`: outside the model's lock, since an RSA key takes a moment to find.
-pub(super) async fn create(cloud: &Arc<Cloud>, query: &Query) -> Result<String, ApiError> {
-    query.only(&["KeyName", "KeyType", "KeyFormat", "TagSpecification", "Action", "Version", "DryRun"])?;
+pub(super) async fn create(cloud: &Arc<Cloud>, query: &Query) -> Result<Xml, ApiError> {
+    let known = ["KeyName", "KeyType", "KeyFormat", "TagSpecification", "Action", "Version", "DryRun"];
+    admit_structure(query, &known, &[], &[])?;
     query.required("KeyName")?;
     let kind = match query.text("KeyType") {
         None | Some("rsa") => KeyKind::Rsa,
@@ -88,7 +90,7 @@ pub(super) async fn create(cloud: &Arc<Cloud>, query: &Query) -> Result<String, 
         ec2.key_pairs.insert(pair.id.clone(), pair);
     }
     cloud.changed();
-    Ok(xml::response("CreateKeyPair", &body))
+    Ok(body)
 }
 
 /// A key that was just made.

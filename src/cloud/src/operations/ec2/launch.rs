@@ -4,26 +4,29 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use super::catalog::spot_price;
 use super::deeds::Deed;
 use super::describe_instances::put_reservation;
 use super::image_register::check_bootable;
 use super::launch_network::Place;
 use super::launch_options::{Options, associate};
-use super::launch_request::{ChosenTemplate, Effective, SHARED, effective};
-use super::turn::{Operation, Turn};
-use super::{launch_devices, launch_network, launch_options, unkind};
+use super::launch_request::{ChosenTemplate, Effective, IGNORED, REFUSED, SHARED, effective};
+use super::turn::{Operation, Reasoned, Turn};
+use super::vpc::zone_id;
+use super::{launch_devices, launch_network, launch_options, launch_placement, unkind};
 use crate::config::Config;
 use crate::faults::{Facts, Market};
 use crate::model::ec2::{
-    DeviceState, FirstInterface, Image, ImageDevice, Instance, InstanceDevice, InstanceState, Tags, Volume, VolumeState, mac_of,
-    new_id,
+    DeviceState, Ec2, FirstInterface, Image, ImageDevice, Instance, InstanceDevice, InstanceState, SpotRequest, Subnet, Tags,
+    Volume, VolumeState, mac_of, new_id,
 };
 use crate::node::NodeShare;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
-pub(super) const OPERATIONS: &[Operation] = &[Operation::write("RunInstances", run, &PARAMETERS)];
+pub(super) const OPERATIONS: &[Operation] =
+    &[Operation::write("RunInstances", run, &PARAMETERS).ignoring(&RUN_IGNORED).refusing(REFUSED)];
 
 /// What RunInstances accepts beyond what a template may hold.
 const OWN: [&str; 8] = [
@@ -47,45 +50,28 @@ const PARAMETERS: [&str; SHARED.len() + OWN.len()] = {
     all
 };
 
+const RUN_IGNORED: [Reasoned; IGNORED.len() + 1] = {
+    let mut all = [("AdditionalInfo", "reserved by EC2"); IGNORED.len() + 1];
+    let mut place = 0;
+    while place < IGNORED.len() {
+        all[place] = IGNORED[place];
+        place += 1;
+    }
+    all
+};
+
 fn run(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let Effective { query: asked, template } = effective(turn.ec2, query)?;
     let (least, most) = counts(query)?;
-    let image = launch_options::find_image(turn.ec2, &asked)?.clone();
-    let options = launch_options::read(turn, &asked)?;
-    check_bootable(&image, options.kind.name)?;
-    // Before the address is looked at: a repeated call finds its own address taken.
-    let scope = format!("RunInstances/{}", scope_of(turn, &asked));
+    // Before anything that the call names is looked for: a repeated call finds its own address taken, and perhaps its
+    // image, template or group gone.
+    let scope = format!("RunInstances/{}", scope_of(turn.ec2, query));
     if let Some(reservation) = turn.replayed(&scope, query)? {
         return replay(turn, &reservation);
     }
-    let place = launch_network::read(turn.ec2, options.kind, &asked)?;
-    let devices = launch_devices::read(turn.ec2, &image, &asked)?;
-    let facts = facts(&options, &place);
-    if let Some((arn, _)) = &options.iam_instance_profile {
-        unkind::check_profile(turn, &facts, arn.rsplit('/').next().unwrap_or(arn))?;
-    }
-    let most = unkind::granted(turn, &facts, options.kind, least, most)?;
-    let addresses = launch_network::allocate(turn.ec2, &place, least, most)?;
-    let launch = Launch { image, options, place, devices, template, token: query.text("ClientToken").unwrap_or_default() };
-    let mut publics = match launch.place.public_address {
-        true => turn.ec2.take_public_addresses(addresses.len()),
-        false => Vec::new(),
-    }
-    .into_iter();
-    if let Some(existing) = &launch.place.existing {
-        // From now on it lives in its instance.
-        turn.ec2.interfaces.remove(&existing.id);
-    }
+    let launch = Launch::prepare(turn, query, least, most)?;
     let reservation = new_id("r");
-    if let Some(image) = turn.ec2.images.get_mut(&launch.image.id) {
-        image.last_launched = Some(turn.now);
-    }
     turn.remember(&scope, query, &reservation);
-    // The firewall is marked first, so that all nodes of the launch find one change to carry out.
-    turn.deeds.push(Deed::Firewall(launch.place.subnet.vpc_id.clone()));
-    for (index, address) in (0..).zip(addresses) {
-        launch.add_instance(turn, &reservation, index, (address, publics.next()));
-    }
+    launch.carry_out(turn, &reservation);
     Ok(answer(turn, &reservation))
 }
 
@@ -116,12 +102,28 @@ fn counts(query: &Query) -> Result<(usize, usize), ApiError> {
     Ok((least, most))
 }
 
-/// Where a client token counts: in the zone if one is named, else in the region (ec2.md 2.3).
-fn scope_of(turn: &Turn<'_>, asked: &Query) -> String {
-    let interface = asked.structures("NetworkInterface").first().and_then(|one| one.text("SubnetId"));
-    let subnet = asked.text("SubnetId").or(interface).and_then(|id| turn.ec2.subnets.get(id));
-    let zone = subnet.map(|subnet| subnet.zone.as_str()).or(asked.text("Placement.AvailabilityZone"));
-    zone.unwrap_or("region").to_owned()
+/// Where a client token counts: in the zone if the call names one, else in the region (ec2.md 2.3).
+fn scope_of(ec2: &Ec2, query: &Query) -> String {
+    let interface = query.structures("NetworkInterface").first().and_then(|one| one.text("SubnetId"));
+    let subnet = query.text("SubnetId").or(interface).and_then(|id| ec2.subnets.get(id));
+    let by_id = query.text("Placement.AvailabilityZoneId").and_then(|id| zone_of(ec2, id));
+    let zone = subnet.map(|subnet| subnet.zone.clone()).or(by_id);
+    zone.or(query.text("Placement.AvailabilityZone").map(str::to_owned)).unwrap_or_else(|| "region".to_owned())
+}
+
+/// The zone of this zone id.
+fn zone_of(ec2: &Ec2, id: &str) -> Option<String> {
+    ec2.zones().find(|zone| zone_id(zone) == id)
+}
+
+/// Puts a zone's name where the call has its id.
+fn name_zone(ec2: &Ec2, asked: &mut Query) -> Result<(), ApiError> {
+    let Some(id) = asked.text("Placement.AvailabilityZoneId").filter(|id| !id.is_empty()) else { return Ok(()) };
+    if asked.text("Placement.AvailabilityZone").is_some_and(|zone| !zone.is_empty()) {
+        return Err(ApiError::invalid_combination("AvailabilityZone and AvailabilityZoneId may not both be specified"));
+    }
+    let zone = zone_of(ec2, id).ok_or_else(|| ApiError::invalid_value(format!("Invalid availability zone-id: [{id}]")))?;
+    asked.set("Placement.AvailabilityZone", zone)
 }
 
 /// Answers a repeated call with what the first one made.
@@ -144,25 +146,97 @@ fn answer(turn: &Turn<'_>, reservation: &str) -> Xml {
     xml
 }
 
-/// All that the instances of one call have in common.
-struct Launch<'a> {
+/// A launch that can be carried out: all that its instances have in common, and an address for each.
+pub(super) struct Launch {
     image: Image,
     options: Options,
     place: Place,
     devices: Vec<ImageDevice>,
     template: Option<ChosenTemplate>,
-    token: &'a str,
+    addresses: Vec<Ipv4Addr>,
+    partitions: Vec<Option<u32>>,
+    token: String,
+    /// The fleet that it is for.
+    fleet_id: Option<String>,
 }
 
-impl Launch<'_> {
-    /// Adds one instance with its private and its public address.
+impl Launch {
+    /// Checks everything that a launch of `least` to `most` instances needs, and changes nothing.
+    pub fn prepare(turn: &Turn<'_>, query: &Query, least: usize, most: usize) -> Result<Self, ApiError> {
+        let Effective { query: mut asked, template } = effective(turn.ec2, query)?;
+        name_zone(turn.ec2, &mut asked)?;
+        let image = launch_options::find_image(turn, &asked)?.clone();
+        let options = launch_options::read(turn, &asked)?;
+        check_bootable(&image, options.kind.name)?;
+        let place = launch_network::read(turn.ec2, options.kind, &asked)?;
+        let devices = launch_devices::read(turn.ec2, &image, &asked)?;
+        check_price(&options, &place)?;
+        let facts = facts(&options, &place);
+        if let Some((arn, _)) = &options.iam_instance_profile {
+            unkind::check_profile(turn, &facts, arn.rsplit('/').next().unwrap_or(arn))?;
+        }
+        let group = options.placement_group.as_ref();
+        let most = match group {
+            None => most,
+            Some(group) => launch_placement::room(turn.ec2, group, &place.subnet.zone, least, most)?,
+        };
+        let most = unkind::granted(turn, &facts, options.kind, least, most)?;
+        let addresses = launch_network::allocate(turn.ec2, &place, least, most)?;
+        let partitions = match group {
+            None => vec![None; addresses.len()],
+            Some(group) => launch_placement::partitions(turn.ec2, group, addresses.len()),
+        };
+        let token = query.text("ClientToken").unwrap_or_default().to_owned();
+        Ok(Self { image, options, place, devices, template, addresses, partitions, token, fleet_id: None })
+    }
+
+    /// Makes the launch one for a fleet.
+    pub fn for_fleet(self, fleet_id: &str) -> Self {
+        Self { fleet_id: Some(fleet_id.to_owned()), ..self }
+    }
+
+    pub fn instance_type(&self) -> &'static str {
+        self.options.kind.name
+    }
+
+    pub fn subnet(&self) -> &Subnet {
+        &self.place.subnet
+    }
+
+    /// Makes the instances; answers with their ids.
+    pub fn carry_out(&self, turn: &mut Turn<'_>, reservation: &str) -> Vec<String> {
+        if let Some(image) = turn.ec2.images.get_mut(&self.image.id) {
+            image.last_launched = Some(turn.now);
+        }
+        // The firewall is marked first, so that all nodes of the launch find one change to carry out.
+        turn.deeds.push(Deed::Firewall(self.place.subnet.vpc_id.clone()));
+        let mut publics = match self.place.public_address {
+            true => turn.ec2.take_public_addresses(self.addresses.len()),
+            false => Vec::new(),
+        }
+        .into_iter();
+        if let Some(existing) = &self.place.existing {
+            // From now on it lives in its instance.
+            turn.ec2.interfaces.remove(&existing.id);
+        }
+        let placed = self.addresses.iter().zip(&self.partitions);
+        (0..)
+            .zip(placed)
+            .map(|(index, (address, partition))| {
+                self.add_instance(turn, reservation, index, (*address, publics.next()), *partition)
+            })
+            .collect()
+    }
+
+    /// Adds one instance with its private and its public address; answers with its id.
     fn add_instance(
         &self,
         turn: &mut Turn<'_>,
         reservation: &str,
         index: u32,
         (address, public_address): (Ipv4Addr, Option<Ipv4Addr>),
-    ) {
+        partition_number: Option<u32>,
+    ) -> String {
         let (options, place) = (&self.options, &self.place);
         let existing = place.existing.as_ref();
         let id = new_id("i");
@@ -208,7 +282,8 @@ impl Launch<'_> {
             user_data: options.user_data.clone(),
             iam_instance_profile: associate(options.iam_instance_profile.as_ref()),
             metadata_options: options.metadata_options.clone(),
-            placement_group: options.placement_group.clone(),
+            placement_group: options.placement_group.as_ref().map(|group| group.name.clone()),
+            partition_number,
             tenancy: "default".to_owned(),
             cpu_options: options.cpu_options,
             root_device: self.image.root_device.clone(),
@@ -222,13 +297,30 @@ impl Launch<'_> {
             disable_api_stop: options.disable_api_stop,
             ebs_optimized: options.ebs_optimized,
             monitoring: options.monitoring,
-            spot_request_id: options.spot.then(|| new_id("sir")),
-            client_token: self.token.to_owned(),
+            cpu_credits: options.cpu_credits.clone(),
+            spot_request_id: options.spot.then(|| self.request_spot(turn, &id)),
+            client_token: self.token.clone(),
             tags,
             fate,
         };
         turn.ec2.instances.insert(id.clone(), instance);
-        turn.deeds.push(Deed::Instance(id));
+        turn.deeds.push(Deed::Instance(id.clone()));
+        id
+    }
+
+    /// Makes the spot request that the instance comes from.
+    fn request_spot(&self, turn: &mut Turn<'_>, instance_id: &str) -> String {
+        let request = SpotRequest {
+            id: new_id("sir"),
+            instance_id: instance_id.to_owned(),
+            created: turn.now,
+            max_price: self.options.max_price.clone(),
+            cancelled: None,
+            tags: self.options.tags.spot_request.clone(),
+        };
+        let id = request.id.clone();
+        turn.ec2.spot_requests.insert(id.clone(), request);
+        id
     }
 
     /// The tags asked for, and those that EC2 itself adds to what a template launches.
@@ -237,6 +329,9 @@ impl Launch<'_> {
         if let Some(template) = &self.template {
             tags.insert("aws:ec2launchtemplate:id".to_owned(), template.id.clone());
             tags.insert("aws:ec2launchtemplate:version".to_owned(), template.version.to_string());
+        }
+        if let Some(fleet_id) = &self.fleet_id {
+            tags.insert("aws:ec2:fleet-id".to_owned(), fleet_id.clone());
         }
         tags
     }
@@ -271,6 +366,22 @@ impl Launch<'_> {
         turn.ec2.volumes.insert(volume.id.clone(), volume);
         attached
     }
+}
+
+/// Refuses a spot launch that offers less than the price in its zone.
+fn check_price(options: &Options, place: &Place) -> Result<(), ApiError> {
+    let Some(text) = &options.max_price else { return Ok(()) };
+    let price = spot_price(options.kind, &place.subnet.zone);
+    // The text was read as a number when the options were.
+    if text.parse::<f64>().is_ok_and(|offered| offered < price) {
+        return Err(ApiError::new(
+            "SpotMaxPriceTooLow",
+            format!(
+                "Your Spot request price of {text} is lower than the minimum required Spot request fulfillment price of {price:.6}."
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The shared folder of a node whose tags ask for one, where the kernel cannot mount it by itself.

@@ -5,25 +5,14 @@ use crate::model::ec2::{Ec2, Image, ImageDevice, SnapshotSource, SnapshotState};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 
-/// What the call's block device mapping may say, without list numbers.
-const ACCEPTED: [&str; 10] = [
-    "DeviceName",
-    "NoDevice",
-    "VirtualName",
-    "Ebs.DeleteOnTermination",
-    "Ebs.Encrypted",
-    "Ebs.Iops",
-    "Ebs.SnapshotId",
-    "Ebs.Throughput",
-    "Ebs.VolumeSize",
-    "Ebs.VolumeType",
-];
+/// What a block device mapping may say of its volume.
+pub(super) const EBS: [&str; 7] =
+    ["DeleteOnTermination", "Encrypted", "Iops", "SnapshotId", "Throughput", "VolumeSize", "VolumeType"];
 
 /// All volumes that each instance gets, the root first.
 pub(super) fn read(ec2: &Ec2, image: &Image, query: &Query) -> Result<Vec<ImageDevice>, ApiError> {
     let mut devices = image.devices.clone();
     for mapping in query.structures("BlockDeviceMapping") {
-        mapping.only(&ACCEPTED)?;
         let name = mapping.required("DeviceName")?;
         check_device_name(name)?;
         let place = devices.iter().position(|device| device.device == name);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::turn;
+use super::turn::{self, Reasoned};
 use crate::model::ec2::{Ec2, LaunchTemplate};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 
 /// What a launch template and RunInstances both accept, without list numbers.
-pub(super) const SHARED: [&str; 39] = [
+pub(super) const SHARED: &[&str] = &[
     "ImageId",
     "InstanceType",
     "KeyName",
@@ -27,14 +27,19 @@ pub(super) const SHARED: [&str; 39] = [
     "NetworkInterface.NetworkCardIndex",
     "BlockDeviceMapping",
     "Placement.AvailabilityZone",
+    "Placement.AvailabilityZoneId",
     "Placement.GroupName",
     "Placement.GroupId",
+    "Placement.PartitionNumber",
     "Placement.Tenancy",
     "Monitoring.Enabled",
     "InstanceMarketOptions.MarketType",
-    "InstanceMarketOptions.SpotOptions",
+    "InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior",
+    "InstanceMarketOptions.SpotOptions.MaxPrice",
+    "InstanceMarketOptions.SpotOptions.SpotInstanceType",
     "CpuOptions.CoreCount",
     "CpuOptions.ThreadsPerCore",
+    "CreditSpecification.CpuCredits",
     "MetadataOptions",
     "IamInstanceProfile",
     "EbsOptimized",
@@ -42,13 +47,65 @@ pub(super) const SHARED: [&str; 39] = [
     "DisableApiStop",
     "InstanceInitiatedShutdownBehavior",
     "TagSpecification",
-    // Without effect on nodes that share a machine.
-    "CreditSpecification.CpuCredits",
-    "MaintenanceOptions.AutoRecovery",
+    // Read for the values that are refused; the others ask for what is so anyway.
     "CapacityReservationSpecification.CapacityReservationPreference",
     "HibernationOptions.Configured",
     "EnclaveOptions.Enabled",
-    "PrivateDnsNameOptions",
+    "PrivateDnsNameOptions.HostnameType",
+];
+
+/// What a launch accepts and ignores.
+pub(super) const IGNORED: &[Reasoned] = &[
+    ("MaintenanceOptions.AutoRecovery", "no host fails under a node that could move to another"),
+    ("PrivateDnsNameOptions.EnableResourceNameDnsARecord", "nodes have no resource names in DNS"),
+    ("PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord", "nodes have no resource names in DNS"),
+];
+
+/// What EC2 would do for a launch and this cloud cannot.
+pub(super) const REFUSED: &[Reasoned] = &[
+    ("BlockDeviceMapping.Ebs.AvailabilityZone", "a volume is made in its instance's zone"),
+    ("BlockDeviceMapping.Ebs.AvailabilityZoneId", "a volume is made in its instance's zone"),
+    ("BlockDeviceMapping.Ebs.EbsCardIndex", "there are no EBS cards"),
+    ("BlockDeviceMapping.Ebs.KmsKeyId", "there is no key service"),
+    ("BlockDeviceMapping.Ebs.OutpostArn", "there are no Outposts"),
+    ("BlockDeviceMapping.Ebs.VolumeInitializationRate", "volumes are there at once"),
+    ("CapacityReservationSpecification.CapacityReservationTarget.*", "there are no capacity reservations"),
+    ("CpuOptions.AmdSevSnp", "nodes share the machine's kernel"),
+    ("CpuOptions.NestedVirtualization", "nodes share the machine's kernel"),
+    ("ElasticGpuSpecification.*", "there are no accelerators"),
+    ("ElasticInferenceAccelerator.*", "there are no accelerators"),
+    ("InstanceMarketOptions.SpotOptions.BlockDurationMinutes", "spot requests are one-time"),
+    ("InstanceMarketOptions.SpotOptions.ValidUntil", "spot requests are one-time"),
+    ("EnablePrimaryIpv6", "there is no IPv6"),
+    ("InstanceRequirements.*", "types are named, not described"),
+    ("Ipv6Address.*", "there is no IPv6"),
+    ("Ipv6AddressCount", "there is no IPv6"),
+    ("KernelId", "nodes share the machine's kernel"),
+    ("LicenseSpecification.*", "there is no licence manager"),
+    ("Monitoring.MetricCategoryId", "there are no metrics"),
+    ("NetworkInterface.AssociateCarrierIpAddress", "there are no Wavelength Zones"),
+    ("NetworkInterface.ConnectionTrackingSpecification.*", "connections are tracked by the machine"),
+    ("NetworkInterface.EnaQueueCount", "interfaces are the machine's"),
+    ("NetworkInterface.EnaSrdSpecification.*", "interfaces are the machine's"),
+    ("NetworkInterface.Ipv4Prefix.*", "a launch gives single addresses"),
+    ("NetworkInterface.Ipv4PrefixCount", "a launch gives single addresses"),
+    ("NetworkInterface.Ipv6AddressCount", "there is no IPv6"),
+    ("NetworkInterface.Ipv6Addresses.*", "there is no IPv6"),
+    ("NetworkInterface.Ipv6Prefix.*", "there is no IPv6"),
+    ("NetworkInterface.Ipv6PrefixCount", "there is no IPv6"),
+    ("NetworkInterface.NetworkInterfaceId", "a launch makes its interface"),
+    ("NetworkInterface.PrimaryIpv6", "there is no IPv6"),
+    ("NetworkInterface.PrivateIpAddresses.*", "a launch gives one address"),
+    ("NetworkInterface.SecondaryPrivateIpAddressCount", "a launch gives one address"),
+    ("NetworkPerformanceOptions.*", "bandwidth is the machine's"),
+    ("Operator.Principal", "there are no managed instances"),
+    ("Placement.Affinity", "there are no dedicated hosts"),
+    ("Placement.HostId", "there are no dedicated hosts"),
+    ("Placement.HostResourceGroupArn", "there are no dedicated hosts"),
+    ("Placement.SpreadDomain", "there are no dedicated hosts"),
+    ("RamDiskId", "nodes share the machine's kernel"),
+    ("RamdiskId", "nodes share the machine's kernel"),
+    ("SecondaryInterface.*", "there are no secondary networks"),
 ];
 
 /// The launch template and version that a launch names.

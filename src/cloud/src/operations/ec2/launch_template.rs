@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::admission::admit_structure;
+use super::describe_instances::UNMANAGED;
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_request::{SHARED, find_template, version_number};
-use super::turn::{self, Operation, Turn, put_tags, tag_specifications, tags_for, wire_time};
+use super::launch_options::resolve;
+use super::launch_request::{IGNORED, REFUSED, SHARED, find_template, version_number};
+use super::turn::{self, Operation, Reasoned, Turn, put_tags, tag_specifications, tags_for, wire_time};
 use crate::model::ec2::{Ec2, LaunchTemplate, LaunchTemplateVersion, new_id};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
@@ -14,18 +17,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write(
         "CreateLaunchTemplate",
         create,
-        &["LaunchTemplateName", "VersionDescription", "LaunchTemplateData", "TagSpecification", "ClientToken"],
-    ),
+        // What the data may hold is checked where it is read.
+        &["LaunchTemplateName", "VersionDescription", "LaunchTemplateData.*", "TagSpecification", "ClientToken"],
+    )
+    .ignoring(DATA_IGNORED)
+    .refusing(MANAGED),
     Operation::write(
         "CreateLaunchTemplateVersion",
         create_version,
-        &["LaunchTemplateId", "LaunchTemplateName", "SourceVersion", "VersionDescription", "LaunchTemplateData", "ClientToken"],
-    ),
+        &["LaunchTemplateId", "LaunchTemplateName", "SourceVersion", "VersionDescription", "LaunchTemplateData.*", "ClientToken"],
+    )
+    .ignoring(DATA_IGNORED)
+    .refusing(&[("ResolveAlias", "versions are shown as they were made")]),
     Operation::read(
         "DescribeLaunchTemplates",
         describe,
-        &["LaunchTemplateId", "LaunchTemplateName", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"],
-    ),
+        &["LaunchTemplateId", "LaunchTemplateName", "Filter", "MaxResults", "NextToken"],
+    )
+    .ignoring(UNMANAGED),
     Operation::read(
         "DescribeLaunchTemplateVersions",
         describe_versions,
@@ -39,21 +48,37 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "MaxResults",
             "NextToken",
             "ResolveAlias",
-            "IncludeManagedResources",
         ],
-    ),
-    Operation::write(
-        "ModifyLaunchTemplate",
-        modify,
-        &["LaunchTemplateId", "LaunchTemplateName", "SetDefaultVersion", "ClientToken"],
-    ),
+    )
+    .ignoring(UNMANAGED),
+    Operation::write("ModifyLaunchTemplate", modify, &["LaunchTemplateId", "LaunchTemplateName", "SetDefaultVersion"])
+        .ignoring(&[("ClientToken", "setting the same twice is setting it once")]),
     Operation::write("DeleteLaunchTemplate", delete, &["LaunchTemplateId", "LaunchTemplateName"]),
+    Operation::write(
+        "DeleteLaunchTemplateVersions",
+        delete_versions,
+        &["LaunchTemplateId", "LaunchTemplateName", "LaunchTemplateVersion"],
+    ),
 ];
+
+/// What launch template data may hold without effect, named as the actions that take it name it.
+const DATA_IGNORED: &[Reasoned] = &[
+    ("LaunchTemplateData.MaintenanceOptions.AutoRecovery", "no host fails under a node that could move to another"),
+    ("LaunchTemplateData.PrivateDnsNameOptions.EnableResourceNameDnsARecord", "nodes have no resource names in DNS"),
+    ("LaunchTemplateData.PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord", "nodes have no resource names in DNS"),
+];
+
+const MANAGED: &[Reasoned] = &[("Operator.Principal", "there are no managed resources")];
+
+/// EC2's limits: templates of a region, versions of one (ec2.md 6.2), versions deleted in one call (service model).
+const TEMPLATES: usize = 5_000;
+const VERSIONS: usize = 10_000;
+const DELETED_AT_ONCE: usize = 200;
 
 /// Reads `LaunchTemplateData`: names are checked now, values when something is launched from it (ec2.md 6.2).
 fn read_data(query: &Query) -> Result<Query, ApiError> {
     let data = query.structure("LaunchTemplateData").cloned().unwrap_or_default();
-    data.only(&SHARED)?;
+    admit_structure(&data, SHARED, IGNORED, REFUSED)?;
     tag_specifications(&data, &["instance", "volume", "network-interface", "spot-instances-request"])?;
     if data.leaves().is_empty() {
         return Err(ApiError::missing_parameter("LaunchTemplateData"));
@@ -90,6 +115,12 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             format!("Launch template name already in use: {name}"),
         ));
     }
+    if turn.ec2.launch_templates.len() >= TEMPLATES {
+        return Err(ApiError::new(
+            "LaunchTemplateLimitExceeded",
+            format!("You have reached the limit of {TEMPLATES} launch templates."),
+        ));
+    }
     let version = LaunchTemplateVersion { number: 1, description, created: turn.now, data };
     let template = LaunchTemplate {
         id: new_id("lt"),
@@ -97,6 +128,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         created: turn.now,
         default_version: 1,
         versions: BTreeMap::from([(1, version)]),
+        last_number: 1,
         tags,
     };
     turn.remember("CreateLaunchTemplate", query, &template.id);
@@ -131,8 +163,9 @@ fn named<'a>(ec2: &'a Ec2, query: &Query) -> Result<&'a LaunchTemplate, ApiError
 }
 
 fn create_version(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let template = named(turn.ec2, query)?;
     let given = read_data(query)?;
+    let description = description(query)?;
+    let template = named(turn.ec2, query)?;
     let scope = format!("CreateLaunchTemplateVersion/{}", template.id);
     let id = template.id.clone();
     let number = match turn.replayed(&scope, query)? {
@@ -146,15 +179,24 @@ fn create_version(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
                     template.versions.get(&number).map(|source| source.data.clone()).unwrap_or_default()
                 }
             };
+            if template.versions.len() >= VERSIONS {
+                return Err(ApiError::new(
+                    "LaunchTemplateVersionLimitExceeded",
+                    format!("The launch template {id} has the limit of {VERSIONS} versions."),
+                ));
+            }
             for name in given.names() {
                 if let Some(member) = given.structure(name) {
                     data.insert(name, member.clone());
                 }
             }
-            let number = template.latest_version() + 1;
-            let version = LaunchTemplateVersion { number, description: description(query)?, created: turn.now, data };
+            // A number is never given twice, even when its version is gone.
+            let number = template.last_number.max(template.latest_version()) + 1;
+            let version = LaunchTemplateVersion { number, description, created: turn.now, data };
             turn.remember(&scope, query, &number.to_string());
-            turn::TEMPLATE.find_mut(&mut turn.ec2.launch_templates, &id)?.versions.insert(number, version);
+            let template = turn::TEMPLATE.find_mut(&mut turn.ec2.launch_templates, &id)?;
+            template.versions.insert(number, version);
+            template.last_number = number;
             number
         }
     };
@@ -178,7 +220,7 @@ fn put_version(xml: &mut Xml, ec2: &Ec2, template: &LaunchTemplate, version: &La
 }
 
 /// Writes parameters back under the names that answers have for them.
-fn put_data(xml: &mut Xml, data: &Query, in_interface: bool) {
+pub(super) fn put_data(xml: &mut Xml, data: &Query, in_interface: bool) {
     for name in data.names() {
         let Some(member) = data.structure(name) else { continue };
         let set = match name {
@@ -249,7 +291,24 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 }
 
 fn describe_versions(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["create-time", "image-id", "instance-type", "is-default-version"])?;
+    const FILTERS: [&str; 14] = [
+        "create-time",
+        "ebs-optimized",
+        "host-resource-group-arn",
+        "http-endpoint",
+        "http-protocol-ipv4",
+        "http-tokens",
+        "iam-instance-profile",
+        "image-id",
+        "instance-type",
+        "is-default-version",
+        "kernel-id",
+        "license-configuration-arn",
+        "network-card-index",
+        "ram-disk-id",
+    ];
+    let filters = Filters::read(query, &FILTERS)?;
+    let resolves = query.boolean("ResolveAlias")?.unwrap_or(false);
     let page = Page::within(query, 1..=200, 200)?;
     let ec2 = &*turn.ec2;
     let asked = query.list("LaunchTemplateVersion");
@@ -274,17 +333,44 @@ fn describe_versions(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError
     let found = chosen.into_iter().filter(|(_, version)| within(version.number)).filter(|(template, version)| {
         filters.admit(&template.tags, |name| match name {
             "create-time" => vec![wire_time(version.created)],
-            "image-id" => version.data.text("ImageId").map(str::to_owned).into_iter().collect(),
-            "instance-type" => version.data.text("InstanceType").map(str::to_owned).into_iter().collect(),
-            _ => vec![(version.number == template.default_version).to_string()],
+            "is-default-version" => vec![(version.number == template.default_version).to_string()],
+            _ => data_values(&version.data, name),
         })
     });
     // Numbers are padded so that the order of texts is theirs.
     let (found, token) = page.cut(found, |(template, version)| format!("{} {:020}", template.id, version.number));
     let mut xml = Xml::new();
-    xml.list("launchTemplateVersionSet", found, |xml, (template, version)| put_version(xml, ec2, template, version));
+    xml.list("launchTemplateVersionSet", found, |xml, (template, version)| {
+        let mut version = version.clone();
+        if resolves && let Some(image) = version.data.text("ImageId").and_then(|id| id.strip_prefix("resolve:")) {
+            // What cannot be resolved is shown as it stands, as on EC2.
+            if let Ok(image) = resolve(turn, image) {
+                version.data.insert("ImageId", Query::scalar(&image));
+            }
+        }
+        put_version(xml, ec2, template, &version);
+    });
     put_next_token(&mut xml, token);
     Ok(xml)
+}
+
+/// What template data say under a filter's name.
+fn data_values(data: &Query, name: &str) -> Vec<String> {
+    let paths: &[&str] = match name {
+        "ebs-optimized" => &["EbsOptimized"],
+        "http-endpoint" => &["MetadataOptions.HttpEndpoint"],
+        "http-tokens" => &["MetadataOptions.HttpTokens"],
+        "iam-instance-profile" => &["IamInstanceProfile.Arn", "IamInstanceProfile.Name"],
+        "image-id" => &["ImageId"],
+        "instance-type" => &["InstanceType"],
+        "network-card-index" => {
+            let interfaces = data.structures("NetworkInterface");
+            return interfaces.iter().filter_map(|one| one.text("NetworkCardIndex")).map(str::to_owned).collect();
+        }
+        // Hosts, kernels and licences are nothing that data here may hold.
+        _ => &[],
+    };
+    paths.iter().filter_map(|path| data.text(path)).map(str::to_owned).collect()
 }
 
 /// Adds the versions asked for, each once, in order of their numbers; all when none is named.
@@ -318,5 +404,48 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let xml = answer(turn.ec2, template);
     let id = template.id.clone();
     turn.ec2.launch_templates.remove(&id);
+    Ok(xml)
+}
+
+/// Deletes versions, each for itself: what cannot go is listed beside what went.
+fn delete_versions(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
+    let asked = query.list("LaunchTemplateVersion");
+    if asked.is_empty() {
+        return Err(ApiError::missing_parameter("LaunchTemplateVersion"));
+    }
+    if asked.len() > DELETED_AT_ONCE {
+        return Err(ApiError::invalid_value(format!("At most {DELETED_AT_ONCE} versions may be deleted in one request")));
+    }
+    let template = named(turn.ec2, query)?;
+    let (id, name) = (template.id.clone(), template.name.clone());
+    let mut numbers = Vec::new();
+    for text in asked {
+        // Aliases name no version that could be deleted.
+        let invalid = || ApiError::invalid_value(format!("Invalid value '{text}' for launch template version"));
+        numbers.push(text.parse::<u64>().map_err(|_| invalid())?);
+    }
+    let template = turn::TEMPLATE.find_mut(&mut turn.ec2.launch_templates, &id)?;
+    let (mut gone, mut kept) = (Vec::new(), Vec::new());
+    for number in numbers {
+        if number == template.default_version {
+            let message = format!("The version {number} is the default version of the launch template and cannot be deleted");
+            kept.push((number, "unexpectedError", message));
+        } else if template.versions.remove(&number).is_none() {
+            kept.push((number, "launchTemplateVersionDoesNotExist", format!("The version {number} does not exist")));
+        } else {
+            gone.push(number);
+        }
+    }
+    let put_name = |xml: &mut Xml, number: u64| {
+        xml.put("launchTemplateId", &id).put("launchTemplateName", &name).put("versionNumber", number);
+    };
+    let mut xml = Xml::new();
+    xml.list("successfullyDeletedLaunchTemplateVersionSet", gone, put_name);
+    xml.list("unsuccessfullyDeletedLaunchTemplateVersionSet", kept, |xml, (number, code, message)| {
+        put_name(xml, number);
+        xml.element("responseError", |xml| {
+            xml.put("code", code).put("message", message);
+        });
+    });
     Ok(xml)
 }

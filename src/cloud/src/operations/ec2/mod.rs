@@ -4,6 +4,7 @@
 //! after it. Only `GetConsoleOutput` and `CreateKeyPair` have to ask the machine for their answers.
 
 mod address;
+mod admission;
 mod catalog;
 mod console;
 mod deeds;
@@ -17,14 +18,19 @@ mod image;
 mod image_attribute;
 mod image_register;
 mod instance_attribute;
+mod instance_filters;
+mod instance_options;
+mod instance_profile;
 mod instances;
 mod key_pair;
 mod launch;
 mod launch_devices;
 mod launch_network;
 mod launch_options;
+mod launch_placement;
 mod launch_request;
 mod launch_template;
+mod launch_template_data;
 mod nat_gateway;
 mod network_acl;
 mod network_interface;
@@ -41,6 +47,7 @@ mod security_group_rule;
 mod snapshot;
 mod snapshot_attribute;
 mod snapshot_copy;
+mod spot;
 mod tags;
 mod turn;
 mod unbuilt;
@@ -56,12 +63,13 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan as _};
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, State};
 use crate::model::ec2::Ec2;
+use crate::model::ssm::Ssm;
 use crate::node::NodeEvent;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml::{self, Xml};
+use crate::wire::xml::Xml;
 
 use deeds::Deed;
 pub(crate) use deeds::{Settling, interrupt};
@@ -85,10 +93,13 @@ const OPERATIONS: &[&[Operation]] = &[
     image_attribute::OPERATIONS,
     image_register::OPERATIONS,
     instance_attribute::OPERATIONS,
+    instance_options::OPERATIONS,
+    instance_profile::OPERATIONS,
     instances::OPERATIONS,
     key_pair::OPERATIONS,
     launch::OPERATIONS,
     launch_template::OPERATIONS,
+    launch_template_data::OPERATIONS,
     nat_gateway::OPERATIONS,
     network_acl::OPERATIONS,
     network_interface::OPERATIONS,
@@ -102,21 +113,44 @@ const OPERATIONS: &[&[Operation]] = &[
     snapshot::OPERATIONS,
     snapshot_attribute::OPERATIONS,
     snapshot_copy::OPERATIONS,
+    spot::OPERATIONS,
     tags::OPERATIONS,
     volume::OPERATIONS,
     volume_status::OPERATIONS,
     vpc::OPERATIONS,
 ];
 
-/// What every call may carry beside its own parameters.
-const COMMON: [&str; 3] = ["Action", "Version", "DryRun"];
+/// Actions that ask the machine.
+const ASKING: [&str; 2] = ["CreateKeyPair", "GetConsoleOutput"];
 
-/// The actions that have no `DryRun` (ec2.md 2.6, and the service model).
+/// The one version of the API that is spoken here.
+const VERSION: &str = "2016-11-15";
+
+/// The actions of networks that have no `DryRun` (ec2.md 2.6, and the service model).
 const WITHOUT_DRY_RUN: [&str; 4] =
     ["ModifyVpcAttribute", "ModifySubnetAttribute", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"];
 
-/// Carries out one action and answers with its XML document.
-pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<String, ApiError> {
+/// The names of all actions.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().copied().flatten().map(|operation| operation.name).chain(ASKING)
+}
+
+/// What actions accept and ignore: action, parameter, reason.
+pub fn ignored_parameters() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let of_action =
+        |operation: &'static Operation| operation.ignored.iter().map(|(parameter, why)| (operation.name, *parameter, *why));
+    OPERATIONS.iter().copied().flatten().flat_map(of_action).chain(console::IGNORED)
+}
+
+/// Carries out one action; answers with what its XML document says.
+pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Xml, ApiError> {
+    // Clients of other versions expect other shapes.
+    if let Some(version) = query.text("Version").filter(|version| *version != VERSION) {
+        return Err(ApiError::new(
+            "NoSuchVersion",
+            format!("The requested version ({version}) of service AmazonEC2 does not exist"),
+        ));
+    }
     match action {
         "GetConsoleOutput" => return console::get_output(cloud, query).await,
         "CreateKeyPair" => return key_pair::create(cloud, query).await,
@@ -128,48 +162,53 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, query: &Query) -> Result<Str
         .flatten()
         .find(|operation| operation.name == action)
         .ok_or_else(|| ApiError::invalid_action(action))?;
-    unbuilt::admit(operation, &COMMON, query)?;
+    admission::admit(operation, query)?;
     if WITHOUT_DRY_RUN.contains(&action) && query.text("DryRun").is_some() {
         return Err(ApiError::unknown_parameter("DryRun"));
     }
     let dry_run = query.boolean("DryRun")?.unwrap_or(false);
-    let (body, deeds) = {
+    let (answer, deeds) = {
         let mut state = cloud.state();
         if prepare(cloud, &mut state.ec2) {
             cloud.changed();
         }
+        let State { ec2, ssm } = &mut *state;
         if dry_run {
-            on_copy(&mut state.ec2, true, |copy| carry_out(cloud, copy, operation, query, false))?
-        } else if let Some((body, deeds)) = replicas::answer(cloud, &mut state.ec2, operation, query)? {
-            (body, deeds)
+            on_copy(ec2, true, |copy| carry_out(cloud, copy, ssm, operation, query, false))?
+        } else if let Some(outcome) = replicas::answer(cloud, ec2, ssm, operation, query)? {
+            outcome
         } else if operation.writes {
-            on_copy(&mut state.ec2, false, |copy| carry_out(cloud, copy, operation, query, true))?
+            on_copy(ec2, false, |copy| carry_out(cloud, copy, ssm, operation, query, true))?
         } else {
-            carry_out(cloud, &mut state.ec2, operation, query, true)?
+            carry_out(cloud, ec2, ssm, operation, query, true)?
         }
     };
     if dry_run {
-        return Err(ApiError::dry_run());
+        return answer.and_then(|_| Err(ApiError::dry_run()));
     }
     if operation.writes {
         cloud.changed();
     }
     deeds::begin(cloud, deeds).await;
-    Ok(xml::response(action, &body))
+    answer
 }
+
+/// The answer of a call that changed the model, which may be a refusal of a part, and what it leaves to be done.
+type Outcome = (Result<Xml, ApiError>, Vec<Deed>);
 
 /// Carries out an action on this model; `for_real` unless it is a rehearsal, at which nothing goes wrong by itself.
 fn carry_out(
     cloud: &Cloud,
     ec2: &mut Ec2,
+    ssm: &Ssm,
     operation: &Operation,
     query: &Query,
     for_real: bool,
-) -> Result<(Xml, Vec<Deed>), ApiError> {
+) -> Result<Outcome, ApiError> {
     let unkind = (for_real && !cloud.faults.is_empty()).then(|| Unkind { faults: &cloud.faults, uptime: cloud.uptime() });
-    let mut turn = Turn { ec2, config: &cloud.config, now: Timestamp::now(), unkind, deeds: Vec::new() };
+    let mut turn = Turn { ec2, ssm, config: &cloud.config, now: Timestamp::now(), unkind, deeds: Vec::new(), refusal: None };
     let body = unkind::run(&mut turn, operation, query)?;
-    Ok((body, turn.deeds))
+    Ok((turn.refusal.map_or(Ok(body), Err), turn.deeds))
 }
 
 /// Runs what changes the model on a copy of it, which takes the model's place when all went well: neither a refusal nor
@@ -195,6 +234,9 @@ pub(super) fn prepare(cloud: &Cloud, ec2: &mut Ec2) -> bool {
     let before = ec2.instances.len();
     ec2.instances.retain(|_, instance| instance.terminated_at.is_none_or(|at| at > oldest));
     ec2.add_default_acls();
+    let instances = &ec2.instances;
+    ec2.spot_requests.retain(|_, request| instances.contains_key(&request.instance_id));
+    ec2.fleets.retain(|_, fleet| fleet.deleted.is_none_or(|at| at > oldest));
     fresh || passed || ec2.instances.len() != before
 }
 

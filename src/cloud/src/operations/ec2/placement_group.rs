@@ -12,7 +12,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "CreatePlacementGroup",
         create,
         &["GroupName", "Strategy", "PartitionCount", "SpreadLevel", "TagSpecification"],
-    ),
+    )
+    .refusing(&[
+        ("LinkedGroupId", "groups are not linked"),
+        ("Operator.Principal", "there are no managed resources"),
+        ("ParentGroupId", "groups are not nested"),
+    ]),
     Operation::read("DescribePlacementGroups", describe, &["GroupName", "GroupId", "Filter"]),
     Operation::write("DeletePlacementGroup", delete, &["GroupName"]),
 ];

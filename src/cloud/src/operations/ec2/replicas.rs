@@ -8,14 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::deeds::Deed;
 use super::turn::Operation;
-use super::{carry_out, facts};
+use super::{Outcome, carry_out, facts};
 use crate::cloud::Cloud;
 use crate::model::ec2::Ec2;
+use crate::model::ssm::Ssm;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml::Xml;
 
 /// Copies of the model, each with the uptime at which it became true, oldest first. Empty unless there is lag.
 #[derive(Default)]
@@ -55,9 +54,10 @@ impl Replicas {
 pub(super) fn answer(
     cloud: &Cloud,
     ec2: &mut Ec2,
+    ssm: &Ssm,
     operation: &Operation,
     query: &Query,
-) -> Result<Option<(Xml, Vec<Deed>)>, ApiError> {
+) -> Result<Option<Outcome>, ApiError> {
     let Some(greatest) = cloud.faults.greatest_lag() else { return Ok(None) };
     if cloud.replicas.is_empty() {
         cloud.replicas.add(ec2, cloud.uptime(), greatest);
@@ -65,7 +65,7 @@ pub(super) fn answer(
     let lag = cloud.faults.lag(&facts(ec2, operation.name, query));
     let copy = lag.and_then(|(age, rule)| Some((cloud.replicas.at(cloud.uptime().saturating_sub(age))?, rule)));
     if let Some((copy, rule)) = copy {
-        let outcome = carry_out(cloud, &mut Ec2::clone(&copy), operation, query, false);
+        let outcome = carry_out(cloud, &mut Ec2::clone(&copy), ssm, operation, query, false);
         if !operation.writes {
             return outcome.map(Some);
         }
@@ -79,7 +79,7 @@ pub(super) fn answer(
     if !operation.writes {
         return Ok(None);
     }
-    let done = super::on_copy(ec2, false, |copy| carry_out(cloud, copy, operation, query, true))?;
+    let done = super::on_copy(ec2, false, |copy| carry_out(cloud, copy, ssm, operation, query, true))?;
     cloud.replicas.add(ec2, cloud.uptime(), greatest);
     Ok(Some(done))
 }

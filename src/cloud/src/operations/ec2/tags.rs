@@ -42,6 +42,8 @@ fn unknown(id: &str) -> ApiError {
         Some("sgr") => turn::RULE,
         Some("pg") => turn::PLACEMENT_GROUP,
         Some("lt") => turn::TEMPLATE,
+        Some("sir") => turn::SPOT_REQUEST,
+        Some("fleet") => turn::FLEET,
         Some("i") => turn::INSTANCE,
         Some("eni") => turn::INTERFACE,
         Some("acl") => turn::NETWORK_ACL,

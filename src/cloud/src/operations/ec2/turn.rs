@@ -8,6 +8,7 @@ use super::deeds::Deed;
 use super::unkind::Unkind;
 use crate::config::Config;
 use crate::model::ec2::{Ec2, Tags, Token};
+use crate::model::ssm::Ssm;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -15,21 +16,35 @@ use crate::wire::xml::Xml;
 /// One call: it reads and changes the model at once and leaves the deeds to be done after it.
 pub(super) struct Turn<'a> {
     pub ec2: &'a mut Ec2,
+    /// Parameter Store, which image ids may be read from.
+    pub ssm: &'a Ssm,
     pub config: &'a Config,
     pub now: Timestamp,
     /// What may go wrong; None in a rehearsal, such as a dry run.
     pub unkind: Option<Unkind<'a>>,
     pub deeds: Vec<Deed>,
+    /// The answer of a call that fails although a part of it was done.
+    pub refusal: Option<ApiError>,
 }
 
-/// An action: its name, what carries it out, what it accepts.
+/// A parameter of EC2, and why it is ignored or refused.
+pub(super) type Reasoned = (&'static str, &'static str);
+
+/// An action: its name, what carries it out, what it accepts, ignores and refuses.
+#[derive(Clone, Copy)]
 pub(super) struct Operation {
     pub name: &'static str,
     pub run: fn(&mut Turn<'_>, &Query) -> Result<Xml, ApiError>,
-    /// Accepted parameters, without list numbers; see [`Query::only`].
+    /// Parameters that count, without list numbers; see [`super::admission`].
     pub parameters: &'static [&'static str],
+    /// Parameters that are accepted and change nothing.
+    pub ignored: &'static [Reasoned],
+    /// Parameters that EC2 has and that would change what happens: refused by name.
+    pub refused: &'static [Reasoned],
     /// Whether it changes the model.
     pub writes: bool,
+    /// Whether it has a `DryRun`; a few actions have none (ec2.md 2.6).
+    pub has_dry_run: bool,
 }
 
 impl Operation {
@@ -38,7 +53,7 @@ impl Operation {
         run: fn(&mut Turn<'_>, &Query) -> Result<Xml, ApiError>,
         parameters: &'static [&'static str],
     ) -> Self {
-        Self { name, run, parameters, writes: false }
+        Self { name, run, parameters, ignored: &[], refused: &[], writes: false, has_dry_run: true }
     }
 
     pub const fn write(
@@ -46,7 +61,22 @@ impl Operation {
         run: fn(&mut Turn<'_>, &Query) -> Result<Xml, ApiError>,
         parameters: &'static [&'static str],
     ) -> Self {
-        Self { name, run, parameters, writes: true }
+        Self { writes: true, ..Self::read(name, run, parameters) }
+    }
+
+    /// Adds what it accepts and ignores.
+    pub const fn ignoring(self, ignored: &'static [Reasoned]) -> Self {
+        Self { ignored, ..self }
+    }
+
+    /// Adds what it refuses by name.
+    pub const fn refusing(self, refused: &'static [Reasoned]) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// Takes its `DryRun` away.
+    pub const fn without_dry_run(self) -> Self {
+        Self { has_dry_run: false, ..self }
     }
 }
 
@@ -119,6 +149,9 @@ kinds! {
     SECURITY_GROUP = "sg", "security group", "InvalidGroup.NotFound", "InvalidGroupId.Malformed";
     RULE = "sgr", "security group rule ID", "InvalidSecurityGroupRuleId.NotFound", "InvalidSecurityGroupRuleId.Malformed";
     PLACEMENT_GROUP = "pg", "placement group", "InvalidPlacementGroup.Unknown", "InvalidPlacementGroupId.Malformed";
+    SPOT_REQUEST = "sir", "spot instance request ID", "InvalidSpotInstanceRequestID.NotFound", "InvalidSpotInstanceRequestID.Malformed";
+    FLEET = "fleet", "fleet ID", "InvalidFleetId.NotFound", "InvalidFleetId.Malformed";
+    ASSOCIATION = "iip-assoc", "association ID", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed";
     TEMPLATE = "lt", "launch template ID", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.Malformed";
     INSTANCE = "i", "instance ID", "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed";
     INTERFACE = "eni", "networkInterface ID", "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterfaceId.Malformed";

@@ -3,9 +3,8 @@
 //! One whose value asks for what happens anyway is ignored; any other value is refused by the parameter's name. What is
 //! in no list is no parameter of EC2.
 
-use super::turn::Operation;
 use crate::wire::error::ApiError;
-use crate::wire::query::{Query, is_below, plain};
+use crate::wire::query::is_below;
 
 /// A value that is as good as none.
 const NONE: &str = "";
@@ -129,22 +128,12 @@ const ROUTE_TARGETS: [(&str, &str); 8] = [
     ("VpcPeeringConnectionId", NONE),
 ];
 
-/// Refuses what the action does not take: what EC2 does not know as unknown, what is not built here as unsupported.
-pub(super) fn admit(operation: &Operation, common: &[&str], query: &Query) -> Result<(), ApiError> {
-    let admitted = [operation.parameters, common].concat();
-    let unbuilt = UNBUILT.iter().find(|(action, _)| *action == operation.name).map_or(&[][..], |(_, all)| *all);
-    for (path, value) in query.leaves() {
-        let name = plain(&path);
-        if admitted.iter().any(|admitted| is_below(&name, admitted)) {
-            continue;
-        }
-        // The longest is the most exact.
-        let entry = unbuilt.iter().filter(|(unbuilt, _)| is_below(&name, unbuilt)).max_by_key(|(unbuilt, _)| unbuilt.len());
-        match entry {
-            None => return Err(ApiError::unknown_parameter(&path)),
-            Some((_, neutral)) if value == *neutral => {}
-            Some((unbuilt, _)) => return Err(ApiError::unsupported_parameter(unbuilt)),
-        }
-    }
-    Ok(())
+/// What to do with a parameter of this action: nothing where its value asks for what happens anyway, else refuse it;
+/// None where it is in no list.
+pub(super) fn verdict(action: &str, name: &str, value: &str) -> Option<Result<(), ApiError>> {
+    let (_, unbuilt) = UNBUILT.iter().find(|(known, _)| *known == action)?;
+    // The longest is the most exact.
+    let entry = unbuilt.iter().filter(|(unbuilt, _)| is_below(name, unbuilt)).max_by_key(|(unbuilt, _)| unbuilt.len());
+    let (unbuilt, neutral) = entry?;
+    Some(if value == *neutral { Ok(()) } else { Err(ApiError::unsupported_parameter(unbuilt)) })
 }

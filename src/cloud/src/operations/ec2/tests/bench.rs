@@ -192,7 +192,7 @@ impl Bench {
     pub async fn ok(&self, action: &str, form: &str) -> String {
         let query = Query::parse(form).expect("a form");
         match ec2::call(&self.cloud, action, &query).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.as_str().to_owned(),
             Err(error) => panic!("{action} {form}: {error}"),
         }
     }
@@ -201,7 +201,7 @@ impl Bench {
     pub async fn code(&self, action: &str, form: &str) -> String {
         let query = Query::parse(form).expect("a form");
         match ec2::call(&self.cloud, action, &query).await {
-            Ok(answer) => panic!("{action} {form} was not refused: {answer}"),
+            Ok(answer) => panic!("{action} {form} was not refused: {}", answer.as_str()),
             Err(error) => error.code.into_owned(),
         }
     }

@@ -62,7 +62,21 @@ async fn launches_that_cannot_be_are_refused_with_the_right_code() {
         ("CpuOptions.CoreCount=1", "InvalidParameterCombination"),
         ("NetworkInterface.1.DeviceIndex=0", "InvalidParameterCombination"),
         ("Placement.Tenancy=dedicated", "UnsupportedOperation"),
-        ("KernelId=aki-1", "UnknownParameter"),
+        ("KernelId=aki-1", "UnsupportedOperation"),
+        ("KernelIdd=aki-1", "UnknownParameter"),
+        ("MetadataOptions.HttpTokenz=required", "UnknownParameter"),
+        ("MetadataOptions.HttpProtocolIpv6=enabled", "UnsupportedOperation"),
+        ("TagSpecification.1.Foo=x", "UnknownParameter"),
+        ("TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Kee=a", "UnknownParameter"),
+        ("BlockDeviceMapping.1.Ebs.Sise=8", "UnknownParameter"),
+        ("BlockDeviceMapping.1.Ebs.KmsKeyId=x", "UnsupportedOperation"),
+        ("CapacityReservationSpecification.CapacityReservationPreference=capacity-reservations-only", "UnsupportedOperation"),
+        ("CreditSpecification.CpuCredits=standard", "InstanceCreditSpecification.NotSupported"),
+        ("InstanceMarketOptions.SpotOptions.MaxPrice=1", "InvalidParameterCombination"),
+        ("Placement.PartitionNumber=1", "InvalidParameterCombination"),
+        ("Placement.AvailabilityZoneId=use1-az9", "InvalidParameterValue"),
+        ("ImageId=resolve:ssm:/none", "InvalidParameterValue"),
+        ("Version=2014-10-01", "NoSuchVersion"),
         ("TagSpecification.1.ResourceType=vpc&TagSpecification.1.Tag.1.Key=a", "InvalidParameterValue"),
         ("TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=aws:a", "InvalidParameterValue"),
         ("LaunchTemplate.LaunchTemplateName=none", "InvalidLaunchTemplateName.NotFoundException"),
@@ -140,6 +154,109 @@ async fn a_client_token_launches_once() {
 }
 
 #[tokio::test]
+async fn a_repeat_finds_its_launch_though_image_and_template_are_gone() {
+    let bench = Bench::new();
+    let builder = bench.launch(1, "").await.remove(0);
+    bench.ok("StopInstances", &format!("InstanceId.1={builder}")).await;
+    bench.until_state(&builder, "stopped").await;
+    let image = bench.first("CreateImage", &format!("InstanceId={builder}&Name=mine"), "imageId").await;
+    bench.until(|bench| bench.cloud.state().ec2.images[&image].state.wire() == "available").await;
+    let data = format!("LaunchTemplateName=web&LaunchTemplateData.InstanceType=t3.micro&LaunchTemplateData.ImageId={image}");
+    bench.ok("CreateLaunchTemplate", &data).await;
+    let form = "LaunchTemplate.LaunchTemplateName=web&MinCount=1&MaxCount=1&ClientToken=t1";
+    let id = bench.first("RunInstances", form, "instanceId").await;
+    bench.until_state(&id, "running").await;
+    bench.ok("DeregisterImage", &format!("ImageId={image}")).await;
+    assert_eq!(bench.first("RunInstances", form, "instanceId").await, id);
+    bench.ok("DeleteLaunchTemplate", "LaunchTemplateName=web").await;
+    assert_eq!(bench.first("RunInstances", form, "instanceId").await, id);
+    let other = form.replace("MaxCount=1", "MaxCount=2");
+    assert_eq!(bench.code("RunInstances", &other).await, "IdempotentParameterMismatch");
+}
+
+#[tokio::test]
+async fn a_token_counts_in_the_zone_that_the_call_names() {
+    let bench = Bench::new();
+    let form = |zone: &str| {
+        format!("ImageId={BASE}&InstanceType=t3.micro&MinCount=1&MaxCount=1&ClientToken=t&Placement.AvailabilityZone={zone}")
+    };
+    let first = bench.first("RunInstances", &form("us-east-1a"), "instanceId").await;
+    assert_ne!(bench.first("RunInstances", &form("us-east-1b"), "instanceId").await, first);
+    assert_eq!(bench.first("RunInstances", &form("us-east-1a"), "instanceId").await, first);
+    let by_id = format!("ImageId={BASE}&InstanceType=t3.micro&MinCount=1&MaxCount=1&Placement.AvailabilityZoneId=use1-az3");
+    assert_eq!(bench.first("RunInstances", &by_id, "availabilityZone").await, "us-east-1c");
+}
+
+#[tokio::test]
+async fn a_cluster_group_is_in_one_zone() {
+    let bench = Bench::new();
+    bench.ok("CreatePlacementGroup", "GroupName=tight").await;
+    let form = |zone: &str| {
+        format!(
+            "ImageId={BASE}&InstanceType=c7i.large&MinCount=1&MaxCount=1&Placement.GroupName=tight&Placement.AvailabilityZone=us-east-1{zone}"
+        )
+    };
+    bench.ok("RunInstances", &form("a")).await;
+    bench.ok("RunInstances", &form("a")).await;
+    assert_eq!(bench.code("RunInstances", &form("b")).await, "InvalidPlacementGroup.InUse");
+}
+
+#[tokio::test]
+async fn a_spread_group_holds_seven_in_each_zone() {
+    let bench = Bench::new();
+    bench.ok("CreatePlacementGroup", "GroupName=wide&Strategy=spread").await;
+    let form = |zone: &str, least: u32, most: u32| {
+        format!(
+            "ImageId={BASE}&InstanceType=c7i.large&MinCount={least}&MaxCount={most}&Placement.GroupName=wide&Placement.AvailabilityZone=us-east-1{zone}"
+        )
+    };
+    assert_eq!(bench.code("RunInstances", &form("a", 8, 8)).await, "InsufficientInstanceCapacity");
+    assert_eq!(bench.all("RunInstances", &form("a", 1, 9), "instanceId").await.len(), 7);
+    assert_eq!(bench.code("RunInstances", &form("a", 1, 1)).await, "InsufficientInstanceCapacity");
+    assert_eq!(bench.all("RunInstances", &form("b", 1, 1), "instanceId").await.len(), 1);
+}
+
+#[tokio::test]
+async fn partitions_fill_evenly_unless_one_is_asked_for() {
+    let bench = Bench::new();
+    bench.ok("CreatePlacementGroup", "GroupName=racks&Strategy=partition&PartitionCount=3").await;
+    let form = |more: &str, count: u32| {
+        format!("ImageId={BASE}&InstanceType=c7i.large&MinCount={count}&MaxCount={count}&Placement.GroupName=racks{more}")
+    };
+    assert_eq!(bench.all("RunInstances", &form("", 4), "partitionNumber").await, ["1", "2", "3", "1"]);
+    assert_eq!(bench.all("RunInstances", &form("&Placement.PartitionNumber=3", 2), "partitionNumber").await, ["3", "3"]);
+    assert_eq!(bench.code("RunInstances", &form("&Placement.PartitionNumber=4", 1)).await, "InvalidParameterValue");
+    let third = "Filter.1.Name=placement-partition-number&Filter.1.Value.1=3";
+    assert_eq!(bench.all("DescribeInstances", third, "instanceId").await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_image_may_be_named_by_a_parameter() {
+    let bench = Bench::new();
+    let name = "resolve:ssm:/aws/service/debian/release/13/latest/amd64";
+    let form = |image: &str| format!("ImageId={image}&InstanceType=t3.micro&MinCount=1&MaxCount=1");
+    assert_eq!(bench.first("RunInstances", &form(name), "imageId").await, BASE);
+    let data = format!("LaunchTemplateName=web&LaunchTemplateData.ImageId={name}&LaunchTemplateData.InstanceType=t3.micro");
+    bench.ok("CreateLaunchTemplate", &data).await;
+    let launch = "LaunchTemplate.LaunchTemplateName=web&MinCount=1&MaxCount=1";
+    assert_eq!(bench.first("RunInstances", launch, "imageId").await, BASE);
+    let shown = "LaunchTemplateName=web";
+    assert_eq!(bench.first("DescribeLaunchTemplateVersions", shown, "imageId").await, name);
+    let resolved = "LaunchTemplateName=web&ResolveAlias=true";
+    assert_eq!(bench.first("DescribeLaunchTemplateVersions", resolved, "imageId").await, BASE);
+}
+
+#[tokio::test]
+async fn an_image_without_a_base_is_a_record_that_no_node_boots_from() {
+    let bench = Bench::new();
+    let name = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
+    let form = format!("ImageId={name}&InstanceType=t3.micro&MinCount=1&MaxCount=1");
+    assert_eq!(bench.code("RunInstances", &form).await, "UnsupportedOperation");
+    let owned = bench.all("DescribeImages", "Owner.1=137112412989", "name").await;
+    assert!(owned[0].starts_with("al2023-ami-"), "{owned:?}");
+}
+
+#[tokio::test]
 async fn a_fixed_address_and_a_client_token_can_be_repeated() {
     let bench = Bench::new();
     let (_, subnet) = bench.network().await;
@@ -188,6 +305,54 @@ async fn a_launch_template_fills_what_the_call_leaves_out() {
     assert!(answer.contains("<tagSpecificationSet><item><resourceType>instance</resourceType><tagSet><item><key>a</key>"));
     bench.ok("DeleteLaunchTemplate", &format!("LaunchTemplateId={template}")).await;
     assert_eq!(bench.code("RunInstances", &launch("")).await, "InvalidLaunchTemplateId.NotFound");
+}
+
+#[tokio::test]
+async fn template_versions_go_one_by_one_and_numbers_never_come_back() {
+    let bench = Bench::new();
+    bench.ok("CreateLaunchTemplate", "LaunchTemplateName=web&LaunchTemplateData.InstanceType=c7i.large").await;
+    for _ in 0..2 {
+        let version = "LaunchTemplateName=web&SourceVersion=1&LaunchTemplateData.EbsOptimized=true";
+        bench.ok("CreateLaunchTemplateVersion", version).await;
+    }
+    let delete = "LaunchTemplateName=web&LaunchTemplateVersion.1=1&LaunchTemplateVersion.2=3&LaunchTemplateVersion.3=9";
+    let answer = bench.ok("DeleteLaunchTemplateVersions", delete).await;
+    assert_eq!(texts(&answer, "versionNumber"), ["3", "1", "9"]);
+    assert_eq!(texts(&answer, "code"), ["unexpectedError", "launchTemplateVersionDoesNotExist"]);
+    assert_eq!(bench.all("DescribeLaunchTemplateVersions", "LaunchTemplateName=web", "versionNumber").await, ["1", "2"]);
+    let next = "LaunchTemplateName=web&LaunchTemplateData.InstanceType=c7i.large";
+    assert_eq!(bench.first("CreateLaunchTemplateVersion", next, "versionNumber").await, "4");
+    let alias = "LaunchTemplateName=web&LaunchTemplateVersion.1=$Latest";
+    assert_eq!(bench.code("DeleteLaunchTemplateVersions", alias).await, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn template_data_hold_what_a_launch_knows_and_nothing_else() {
+    let bench = Bench::new();
+    let code = |data: &str| format!("LaunchTemplateName=web&LaunchTemplateData.InstanceType=c7i.large&LaunchTemplateData.{data}");
+    for (data, expected) in [
+        ("InstanceTyp=c7i.large", "UnknownParameter"),
+        ("MetadataOptions.Foo=x", "UnknownParameter"),
+        ("NetworkInterface.DeviceIndex=0", "UnknownParameter"),
+        ("InstanceRequirements.VCpuCount.Min=2", "UnsupportedOperation"),
+        ("RamDiskId=ari-1", "UnsupportedOperation"),
+    ] {
+        assert_eq!(bench.code("CreateLaunchTemplate", &code(data)).await, expected, "{data}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_can_be_told_as_a_template() {
+    let bench = Bench::new();
+    let more = "InstanceInitiatedShutdownBehavior=terminate&UserData=aGk=&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=a&TagSpecification.1.Tag.1.Value=1";
+    let id = bench.launch(1, more).await.remove(0);
+    let answer = bench.ok("GetLaunchTemplateData", &format!("InstanceId={id}")).await;
+    for (element, value) in
+        [("imageId", BASE), ("userData", "aGk="), ("instanceInitiatedShutdownBehavior", "terminate"), ("volumeType", "gp3")]
+    {
+        assert_eq!(texts(&answer, element), [value], "{element}");
+    }
+    assert!(answer.contains("<resourceType>instance</resourceType><tagSet><item><key>a</key><value>1</value>"), "{answer}");
 }
 
 #[tokio::test]
