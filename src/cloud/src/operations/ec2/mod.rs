@@ -13,6 +13,8 @@ mod describe_instances;
 mod endpoint;
 mod endpoint_service;
 mod filter;
+mod fleet;
+mod fleet_launch;
 mod gateway;
 mod image;
 mod image_attribute;
@@ -88,6 +90,7 @@ const OPERATIONS: &[&[Operation]] = &[
     describe_instances::OPERATIONS,
     endpoint::OPERATIONS,
     endpoint_service::OPERATIONS,
+    fleet::OPERATIONS,
     gateway::OPERATIONS,
     image::OPERATIONS,
     image_attribute::OPERATIONS,

@@ -4,6 +4,7 @@ mod acls;
 mod addresses;
 mod bench;
 mod endpoints;
+mod fleets;
 mod images;
 mod instances;
 mod interfaces;
