@@ -8,7 +8,12 @@ pub mod sts;
 /// Every action that this cloud serves: the service that a client signs for, and the action's name.
 pub fn actions() -> Vec<(&'static str, &'static str)> {
     let of = |service: &'static str| move |action| (service, action);
-    ec2::actions().map(of("ec2")).chain(ssm::actions().map(of("ssm"))).chain(sts::actions().map(of("sts"))).collect()
+    ebs::actions()
+        .map(of("ebs"))
+        .chain(ec2::actions().map(of("ec2")))
+        .chain(ssm::actions().map(of("ssm")))
+        .chain(sts::actions().map(of("sts")))
+        .collect()
 }
 
 /// Every parameter that is accepted and changes nothing: service, action, parameter, and why that is right.

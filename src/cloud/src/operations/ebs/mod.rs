@@ -47,6 +47,13 @@ impl Reply {
     }
 }
 
+/// The names of all actions.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    let all =
+        ["CompleteSnapshot", "GetSnapshotBlock", "ListChangedBlocks", "ListSnapshotBlocks", "PutSnapshotBlock", "StartSnapshot"];
+    all.into_iter()
+}
+
 /// The header that a block's checksum comes and goes in.
 pub const CHECKSUM: &str = "x-amz-checksum";
 

@@ -1,8 +1,9 @@
 //! Filters of DescribeInstances beyond what an instance is at first sight: its interface, its options, its placement.
 
-use super::describe_instances::{metadata_state, values};
+use super::describe_instances::metadata_state;
+use super::network_interface;
 use super::turn::wire_time;
-use crate::model::ec2::{Ec2, Instance};
+use crate::model::ec2::{Ec2, Instance, InterfaceView};
 
 /// Filters that have values here.
 pub(super) const KNOWN: &[&str] = &[
@@ -21,11 +22,18 @@ pub(super) const KNOWN: &[&str] = &[
     "metadata-options.http-tokens",
     "metadata-options.instance-metadata-tags",
     "metadata-options.state",
+    "network-interface.addresses.association.allocation-id",
+    "network-interface.addresses.association.association-id",
+    "network-interface.addresses.association.ip-owner-id",
+    "network-interface.addresses.association.public-dns-name",
     "network-interface.addresses.primary",
     "network-interface.addresses.private-dns-name",
-    "network-interface.addresses.private-ip-address",
+    "network-interface.association.allocation-id",
+    "network-interface.association.association-id",
+    "network-interface.association.ip-owner-id",
+    "network-interface.association.public-dns-name",
+    "network-interface.association.public-ip",
     "network-interface.attachment.attach-time",
-    "network-interface.attachment.attachment-id",
     "network-interface.attachment.delete-on-termination",
     "network-interface.attachment.device-index",
     "network-interface.attachment.instance-id",
@@ -67,23 +75,12 @@ pub(super) const NEVER: &[&str] = &[
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "host-id",
-    "ip-address",
     "ipv6-address",
     "kernel-id",
-    "network-interface.addresses.association.allocation-id",
-    "network-interface.addresses.association.association-id",
     "network-interface.addresses.association.carrier-ip",
     "network-interface.addresses.association.customer-owned-ip",
-    "network-interface.addresses.association.ip-owner-id",
-    "network-interface.addresses.association.public-dns-name",
-    "network-interface.addresses.association.public-ip",
-    "network-interface.association.allocation-id",
-    "network-interface.association.association-id",
     "network-interface.association.carrier-ip",
     "network-interface.association.customer-owned-ip",
-    "network-interface.association.ip-owner-id",
-    "network-interface.association.public-dns-name",
-    "network-interface.association.public-ip",
     "network-interface.deny-all-igw-traffic",
     "network-interface.ipv4-prefixes.ipv4-prefix",
     "network-interface.ipv6-address",
@@ -108,9 +105,13 @@ pub(super) const NEVER: &[&str] = &[
 
 /// What an instance is under one of these names.
 pub(super) fn more(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> {
+    if NEVER.contains(&name) {
+        return Vec::new();
+    }
     if let Some(rest) = name.strip_prefix("network-interface.") {
         // A terminated instance has no interface.
-        return if instance.is_alive() { of_interface(ec2, instance, rest) } else { Vec::new() };
+        let interfaces = if instance.is_alive() { ec2.interfaces_of(instance) } else { Vec::new() };
+        return interfaces.iter().flat_map(|one| of_interface(ec2, instance, one, rest)).collect();
     }
     let enabled = |on: bool| if on { "enabled" } else { "disabled" }.to_owned();
     let metadata = &instance.metadata_options;
@@ -144,27 +145,25 @@ pub(super) fn more(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> {
     }]
 }
 
-fn of_interface(ec2: &Ec2, instance: &Instance, name: &str) -> Vec<String> {
-    vec![match name {
-        "addresses.primary" | "attachment.delete-on-termination" => "true".to_owned(),
-        "addresses.private-dns-name" => instance.private_dns_name(&ec2.region),
-        "addresses.private-ip-address" => instance.private_address.to_string(),
-        "attachment.attach-time" => wire_time(instance.created),
-        "attachment.attachment-id" => instance.interface_attachment_id.clone(),
-        "attachment.device-index" | "attachment.network-card-index" => "0".to_owned(),
-        "attachment.instance-id" => instance.id.clone(),
-        "attachment.instance-owner-id" => ec2.account.clone(),
-        "attachment.status" => "attached".to_owned(),
-        "description" => instance.interface_description.clone(),
-        "mac-address" => instance.mac.clone(),
-        "operator.managed" | "requester-managed" => "false".to_owned(),
-        "source-dest-check" => instance.source_dest_check.to_string(),
-        "status" => "in-use".to_owned(),
-        "tag-key" => return instance.interface_tags.keys().cloned().collect(),
-        "tag-value" => return instance.interface_tags.values().cloned().collect(),
-        // Zone, groups, owner, address, subnet and VPC are the instance's own.
-        "availability-zone" | "group-id" | "group-name" | "owner-id" | "private-dns-name" | "private-ip-address"
-        | "subnet-id" | "vpc-id" => return values(ec2, instance, name),
-        _ => return Vec::new(),
-    }]
+fn of_interface(ec2: &Ec2, instance: &Instance, one: &InterfaceView<'_>, name: &str) -> Vec<String> {
+    let attachment = one.attachment.as_ref();
+    let publics = || one.private_addresses().filter_map(|address| ec2.public_address(one, address));
+    match name {
+        "addresses.association.allocation-id" => publics().filter_map(|public| Some(public.elastic?.id.clone())).collect(),
+        "addresses.association.association-id" => {
+            publics().filter_map(|public| Some(public.elastic?.association.as_ref()?.id.clone())).collect()
+        }
+        "addresses.association.ip-owner-id" => network_interface::values(ec2, one, "addresses.association.owner-id"),
+        "addresses.association.public-dns-name" => {
+            publics().filter_map(|public| ec2.public_dns_name(one.vpc_id, public.address)).collect()
+        }
+        "addresses.private-dns-name" => vec![instance.private_dns_name(&ec2.region)],
+        "attachment.attach-time" => attachment.map(|attachment| wire_time(attachment.at)).into_iter().collect(),
+        "attachment.network-card-index" => attachment.map(|attachment| attachment.network_card.to_string()).into_iter().collect(),
+        "operator.managed" => vec!["false".to_owned()],
+        "tag-key" => one.tags.keys().cloned().collect(),
+        "tag-value" => one.tags.values().cloned().collect(),
+        // The rest are the filters of interfaces themselves.
+        _ => network_interface::values(ec2, one, name),
+    }
 }

@@ -93,7 +93,6 @@ pub(super) const REFUSED: &[Reasoned] = &[
     ("NetworkInterface.Ipv6Addresses.*", "there is no IPv6"),
     ("NetworkInterface.Ipv6Prefix.*", "there is no IPv6"),
     ("NetworkInterface.Ipv6PrefixCount", "there is no IPv6"),
-    ("NetworkInterface.NetworkInterfaceId", "a launch makes its interface"),
     ("NetworkInterface.PrimaryIpv6", "there is no IPv6"),
     ("NetworkInterface.PrivateIpAddresses.*", "a launch gives one address"),
     ("NetworkInterface.SecondaryPrivateIpAddressCount", "a launch gives one address"),

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::describe_instances::UNMANAGED;
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_network::{fixed_address, free_address, free_addresses, security_groups};
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
@@ -28,11 +29,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "ClientToken",
         ],
     ),
-    Operation::read(
-        "DescribeNetworkInterfaces",
-        describe,
-        &["NetworkInterfaceId", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"],
-    ),
+    Operation::read("DescribeNetworkInterfaces", describe, &["NetworkInterfaceId", "Filter", "MaxResults", "NextToken"])
+        .ignoring(UNMANAGED),
     Operation::write("DeleteNetworkInterface", delete, &["NetworkInterfaceId"]),
 ];
 
@@ -204,7 +202,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 }
 
 /// What an interface is under a filter's name.
-fn values(ec2: &Ec2, one: &InterfaceView<'_>, name: &str) -> Vec<String> {
+pub(super) fn values(ec2: &Ec2, one: &InterfaceView<'_>, name: &str) -> Vec<String> {
     let publics = || one.private_addresses().filter_map(|private| ec2.public_address(one, private));
     let first = || ec2.public_address(one, one.private_address);
     let association = || first().and_then(|public| public.elastic?.association.as_ref());

@@ -3,6 +3,7 @@
 use jiff::{Timestamp, ToSpan as _};
 
 use super::deeds::Deed;
+use super::describe_instances::UNMANAGED;
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_devices::{check_device_name, performance, usable_snapshot};
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
@@ -33,15 +34,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "VolumeType",
         ],
     ),
-    Operation::read("DescribeVolumes", describe, &["VolumeId", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"]),
+    Operation::read("DescribeVolumes", describe, &["VolumeId", "Filter", "MaxResults", "NextToken"]).ignoring(UNMANAGED),
     Operation::write("AttachVolume", attach, &["VolumeId", "InstanceId", "Device"]),
-    Operation::write("DetachVolume", detach, &["VolumeId", "InstanceId", "Device", "Force"]),
+    Operation::write("DetachVolume", detach, &["VolumeId", "InstanceId", "Device"])
+        .ignoring(&[("Force", "a node lets go of a volume at once")]),
     Operation::write("ModifyVolume", modify, &["VolumeId", "Size", "VolumeType", "Iops", "Throughput"]),
-    Operation::read(
-        "DescribeVolumesModifications",
-        describe_modifications,
-        &["VolumeId", "Filter", "MaxResults", "NextToken", "IncludeManagedResources"],
-    ),
+    Operation::read("DescribeVolumesModifications", describe_modifications, &["VolumeId", "Filter", "MaxResults", "NextToken"])
+        .ignoring(UNMANAGED),
     Operation::write("DeleteVolume", delete, &["VolumeId"]),
 ];
 
