@@ -72,6 +72,9 @@ fn leaves(ec2: &Ec2, instance: &Instance, now: Timestamp) -> BTreeMap<String, By
     if let Some(group) = &instance.placement_group {
         add("meta-data/placement/group-name".to_owned(), group.clone());
     }
+    if let Some(number) = instance.partition_number {
+        add("meta-data/placement/partition-number".to_owned(), number.to_string());
+    }
     if let Some(due) = instance.fate.interruption.filter(|due| due.noticed <= now) {
         let time = due.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         add("meta-data/spot/instance-action".to_owned(), json!({ "action": "terminate", "time": time }).to_string());

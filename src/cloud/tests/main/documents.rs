@@ -75,6 +75,7 @@ async fn labels_stand_for_versions() {
     assert_eq!(bench.ssm("GetParameter", json!({ "Name": "/p:prod" })).await.json()["Parameter"]["Value"], "two");
     let history = bench.ssm("GetParameterHistory", json!({ "Name": "/p" })).await.json();
     assert_eq!((&history["Parameters"][0]["Labels"], &history["Parameters"][1]["Labels"]), (&json!([]), &json!(["prod"])));
+    assert!(history["Parameters"][0].get("ARN").is_none(), "{history}");
     let many: Vec<String> = (0..10).map(|number| format!("l{number}")).collect();
     let answer = bench.ssm("LabelParameterVersion", json!({ "Name": "/p", "Labels": many })).await;
     assert_eq!(answer.code(), "ParameterVersionLabelLimitExceeded");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_options::{change_metadata_options, cpu_credits, find_type, read_cpu_options};
+use super::launch_options::{change_metadata_options, check_metadata_tags, cpu_credits, find_type, read_cpu_options};
 use super::turn::{self, Operation, Reasoned, Turn, done};
 use super::vpc::zone_id;
 use super::{describe_instances, launch_placement};
@@ -137,6 +137,9 @@ fn modify_metadata(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
     let mut options = instance.metadata_options.clone();
     change_metadata_options(&mut options, query)?;
     check_alive(instance)?;
+    if options.instance_tags {
+        check_metadata_tags(&instance.tags)?;
+    }
     options.changed = Some(now);
     instance.metadata_options = options;
     let mut xml = Xml::new();

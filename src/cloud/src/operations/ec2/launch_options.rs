@@ -110,12 +110,16 @@ pub(super) fn read(turn: &Turn<'_>, query: &Query) -> Result<Options, ApiError> 
         return Err(ApiError::new("UnsupportedOperation", "Termination protection is not supported for Spot Instances."));
     }
     let mut tags = tag_specifications(query, &["instance", "volume", "network-interface", "spot-instances-request"])?;
+    let metadata_options = metadata_options(query)?;
+    if let Some(tags) = tags.get("instance").filter(|_| metadata_options.instance_tags) {
+        check_metadata_tags(tags)?;
+    }
     Ok(Options {
         kind,
         key,
         user_data: user_data(query.text("UserData"))?,
         cpu_options: cpu_options(kind, query)?,
-        metadata_options: metadata_options(query)?,
+        metadata_options,
         iam_instance_profile: instance_profile(&turn.ec2.account, query)?,
         placement_group: launch_placement::read(turn.ec2, kind, query)?,
         shutdown_behavior: shutdown_behavior(query.text("InstanceInitiatedShutdownBehavior"))?,
@@ -252,6 +256,18 @@ fn metadata_options(query: &Query) -> Result<MetadataOptions, ApiError> {
         change_metadata_options(&mut options, asked)?;
     }
     Ok(options)
+}
+
+/// Refuses tags that the metadata service could not show: keys are names in its tree (ec2.md 2.8).
+pub(super) fn check_metadata_tags(tags: &Tags) -> Result<(), ApiError> {
+    // EC2's own tags are not shown.
+    let mut own = tags.keys().filter(|key| !key.starts_with("aws:"));
+    match own.find(|key| key.contains([' ', '/']) || [".", "..", "_index"].contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(ApiError::invalid_value(format!(
+            "'{key}' is not a valid tag key. With instance metadata tags enabled, keys may not contain spaces or '/', or be '.', '..' or '_index'"
+        ))),
+    }
 }
 
 /// Changes the options that are given, and leaves the others.

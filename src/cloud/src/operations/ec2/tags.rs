@@ -2,6 +2,7 @@
 
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
+use super::launch_options::check_metadata_tags;
 use super::turn::{self, Operation, Turn, check_tag_count, done, is_reserved, read_tags};
 use crate::model::ec2::Tags;
 use crate::wire::error::ApiError;
@@ -67,6 +68,9 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         return Err(ApiError::missing_parameter("Tag"));
     }
     for id in &ids {
+        if turn.ec2.instance(id).is_some_and(|instance| instance.metadata_options.instance_tags) {
+            check_metadata_tags(&tags)?;
+        }
         if let Some(present) = turn.ec2.tags_mut(id) {
             let mut merged: Tags = present.clone();
             merged.extend(tags.clone());

@@ -242,6 +242,8 @@ pub(super) fn history(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiError
     let (page, next) = page.cut(parameter.versions.iter(), |version| version.number.to_string())?;
     let with_value = |version: &Version| {
         let mut shown = described(cloud, &call.name, version);
+        // What DescribeParameters tells and a history does not.
+        shown.as_object_mut().map(|members| members.remove("ARN"));
         shown["Labels"] = version.labels.clone().into();
         shown["Value"] = readable(&call.name, version, call.with_decryption).into();
         shown

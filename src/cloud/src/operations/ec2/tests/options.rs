@@ -86,6 +86,25 @@ async fn metadata_options_are_pending_for_a_moment() {
 }
 
 #[tokio::test]
+async fn tags_that_metadata_cannot_show_are_refused_where_it_shows_tags() {
+    let bench = Bench::new();
+    let tag = "TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=a/b&TagSpecification.1.Tag.1.Value=1";
+    let launch = format!("ImageId={}&InstanceType=t3.micro&MinCount=1&MaxCount=1", super::bench::BASE);
+    let shown = format!("{launch}&{tag}&MetadataOptions.InstanceMetadataTags=enabled");
+    assert_eq!(bench.code("RunInstances", &shown).await, "InvalidParameterValue");
+    let hidden = bench.launch(1, tag).await.remove(0);
+    let enable = |id: &str| format!("InstanceId={id}&InstanceMetadataTags=enabled");
+    assert_eq!(bench.code("ModifyInstanceMetadataOptions", &enable(&hidden)).await, "InvalidParameterValue");
+    let plain = bench.launch(1, "").await.remove(0);
+    bench.ok("ModifyInstanceMetadataOptions", &enable(&plain)).await;
+    assert_eq!(
+        bench.code("CreateTags", &format!("ResourceId.1={plain}&Tag.1.Key=a%20b&Tag.1.Value=1")).await,
+        "InvalidParameterValue"
+    );
+    bench.ok("CreateTags", &format!("ResourceId.1={hidden}&Tag.1.Key=a%20b&Tag.1.Value=1")).await;
+}
+
+#[tokio::test]
 async fn monitoring_is_switched_with_a_word_on_its_way() {
     let bench = Bench::new();
     let id = bench.launch(1, "").await.remove(0);
