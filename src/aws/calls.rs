@@ -51,6 +51,22 @@ pub struct CallTotals {
     pub in_sequence: usize,
     /// Requests by action.
     pub by_action: BTreeMap<String, usize>,
+    /// The same by service: `EC2`, `SSM`.
+    pub by_service: BTreeMap<String, ServiceTotals>,
+}
+
+/// What a run cost in calls to one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct ServiceTotals {
+    pub requests: usize,
+    pub in_sequence: usize,
+}
+
+impl CallTotals {
+    /// What the calls to EC2 came to.
+    pub fn ec2(&self) -> ServiceTotals {
+        self.by_service.get("EC2").copied().unwrap_or(ServiceTotals { requests: 0, in_sequence: 0 })
+    }
 }
 
 impl CallLog {
@@ -59,16 +75,18 @@ impl CallLog {
         let mut calls = self.finished.lock().unwrap_or_else(PoisonError::into_inner).clone();
         calls.sort_by_key(|call| call.ended);
         let mut by_action = BTreeMap::new();
-        // Greedy interval scheduling: taking the earliest end first gives the longest chain of disjoint intervals.
-        let (mut in_sequence, mut free_from) = (0, None);
+        let mut services: BTreeMap<String, Vec<&Call>> = BTreeMap::new();
         for call in &calls {
             *by_action.entry(call.record.action.clone()).or_default() += 1;
-            if free_from.is_none_or(|end| call.begun >= end) {
-                in_sequence += 1;
-                free_from = Some(call.ended);
-            }
+            services.entry(call.record.service.clone()).or_default().push(call);
         }
-        CallTotals { requests: calls.len(), in_sequence, by_action }
+        let of_service = |calls: Vec<&Call>| ServiceTotals { requests: calls.len(), in_sequence: in_sequence(calls) };
+        CallTotals {
+            requests: calls.len(),
+            in_sequence: in_sequence(&calls),
+            by_action,
+            by_service: services.into_iter().map(|(service, calls)| (service, of_service(calls))).collect(),
+        }
     }
 
     /// Every attempt that named one of `ids`, or was of `action`, in the order of sending.
@@ -114,6 +132,19 @@ fn field(body: &SdkBody, names: &[&str]) -> Option<String> {
         let member = member.and_then(|(_, rest)| rest.trim_start_matches([':', ' ']).strip_prefix('"')?.split('"').next());
         element.or(member).map(str::to_owned)
     })
+}
+
+/// Longest chain of calls, sorted by their ends, in which each began after the one before had ended.
+fn in_sequence<'a>(calls: impl IntoIterator<Item = &'a Call>) -> usize {
+    // Greedy interval scheduling: taking the earliest end first gives the longest chain of disjoint intervals.
+    let (mut number, mut free_from) = (0, None);
+    for call in calls {
+        if free_from.is_none_or(|end| call.begun >= end) {
+            number += 1;
+            free_from = Some(call.ended);
+        }
+    }
+    number
 }
 
 /// Records each attempt into a [`CallLog`].
@@ -186,6 +217,8 @@ impl Intercept for Counter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -232,5 +265,34 @@ mod tests {
         };
         assert_eq!(actions(&["i-2"], None), ["RunInstances"]);
         assert_eq!(actions(&["i-2"], Some("CreateVpc")), ["RunInstances", "CreateVpc"]);
+    }
+
+    #[test]
+    fn calls_are_summed_up_for_each_service_by_itself() {
+        let log = CallLog::default();
+        let zero = Instant::now();
+        let call = |service: &str, action: &str, begun: u64, ended: u64| {
+            let record = CallRecord {
+                at: Timestamp::UNIX_EPOCH,
+                service: service.to_owned(),
+                action: action.to_owned(),
+                milliseconds: ended - begun,
+                outcome: "ok".to_owned(),
+                request_id: None,
+                resources: BTreeSet::new(),
+            };
+            Call { begun: zero + Duration::from_millis(begun), ended: zero + Duration::from_millis(ended), record }
+        };
+        log.finished.lock().unwrap().extend([
+            call("SSM", "PutParameter", 0, 5),
+            call("EC2", "DescribeVpcs", 5, 9),
+            call("EC2", "DescribeSubnets", 5, 8),
+            call("EC2", "CreateVpc", 9, 12),
+            call("SSM", "DeleteParameter", 12, 14),
+        ]);
+        let totals = log.totals();
+        assert_eq!((totals.requests, totals.in_sequence), (5, 4));
+        assert_eq!(totals.ec2(), ServiceTotals { requests: 3, in_sequence: 2 });
+        assert_eq!(totals.by_service["SSM"], ServiceTotals { requests: 2, in_sequence: 2 });
     }
 }

@@ -8,7 +8,10 @@ mod commands;
 mod error;
 #[cfg(test)]
 mod error_tests;
+mod passing;
 mod patience;
+#[cfg(test)]
+pub(crate) mod testing;
 mod upload;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutCo
 use aws_sdk_ec2::config::Credentials;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
-pub use calls::{CallLog, CallRecord, CallTotals};
+pub use calls::{CallLog, CallRecord, CallTotals, ServiceTotals};
 pub use commands::{CommandOutcome, CommandStatus, Script};
 pub use error::{CallError, Class, Handling, classify, describe, failure, quota};
 pub use patience::{Backoff, retry};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::passing::passes_within;
 use super::{CallError, Class, Handling};
 
 /// A growing pause between polls, within a budget of time.
@@ -37,20 +38,34 @@ impl Backoff {
     }
 }
 
-/// Repeats `call` while it fails with one of `classes`, or with one that is always repeated, and the budget lasts.
+/// Longest time for which an endpoint that does not answer at all is asked again: a network that comes back does so
+/// within it, and one that does not should be told soon.
+const UNREACHABLE: Duration = Duration::from_secs(60);
+
+/// Repeats `call` while it fails with one of `classes` and the budget lasts; what is always repeated counts as well, and
+/// failures that pass by themselves have budgets of their own.
 pub async fn retry<T, F>(budget: Duration, classes: &[Class], mut call: impl FnMut() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
 {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10), budget);
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(200);
     loop {
-        match call().await {
-            Err(error) if classes.contains(&error.class) || error.class.handling() == Handling::Repeat => {
-                if !backoff.pause().await {
-                    return Err(error);
-                }
-            }
-            answer => return answer,
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let budget = match error.class {
+            class if class.handling() == Handling::Repeat => budget,
+            Class::Unreachable if classes.contains(&Class::Unreachable) => budget.min(UNREACHABLE),
+            class if classes.contains(&class) => budget,
+            _ => passes_within(&error).unwrap_or(Duration::ZERO),
+        };
+        let left = budget.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(error);
         }
+        sleep(pause.min(left)).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
     }
 }
