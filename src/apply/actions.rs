@@ -11,7 +11,6 @@ pub fn sentence(action: &Action) -> String {
     match action {
         Action::CreateVpc { cidr } => format!("creating VPC {cidr}"),
         Action::CreateSubnet { cidr, zone } => format!("creating subnet {cidr} in {zone}"),
-        Action::PublishAddresses => "giving nodes a public address at launch".into(),
         Action::CreateGateway => "creating internet gateway".into(),
         Action::AttachGateway => "attaching internet gateway".into(),
         Action::CreateRoutes => "creating route table".into(),
@@ -25,13 +24,14 @@ pub fn sentence(action: &Action) -> String {
         Action::CreateVolume { gibibytes, zone, .. } => format!("creating volume of {gibibytes} GiB in {zone}"),
         Action::GrowVolume { gibibytes } => format!("growing volume to {gibibytes} GiB"),
         Action::AttachVolume { device } => format!("attaching volume to the master as {device}"),
+        Action::GrowFileSystem { gibibytes, .. } => format!("growing the shared file system to {gibibytes} GiB"),
         Action::Launch(launch) => format!("launching {}", count(launch.indexes.len(), "node")),
-        Action::Start { ids } => format!("starting {}", ids.join(", ")),
+        Action::Start { ids } => format!("starting {}", shortened(ids)),
         Action::Resize { id, instance_type, .. } => format!("stopping {id}, making it {instance_type}, starting it"),
         Action::AwaitRunning { nodes } => format!("waiting until {} run", count(nodes.len(), "node")),
         Action::Join { nodes, .. } => format!("joining {}", count(nodes.len(), "node")),
-        Action::SetTags { ids, .. } => format!("tagging {}", ids.join(", ")),
-        Action::RemoveTags { ids, keys } => format!("removing tags {} from {}", keys.join(", "), ids.join(", ")),
+        Action::SetTags { ids, .. } => format!("tagging {}", shortened(ids)),
+        Action::RemoveTags { ids, keys } => format!("removing tags {} from {}", keys.join(", "), shortened(ids)),
         Action::Terminate { ids } => format!("terminating {}", count(ids.len(), "node")),
         Action::DeleteVolume { id } => format!("deleting volume {id}"),
         Action::DeleteTemplate { id } => format!("deleting launch template {id}"),
@@ -50,7 +50,6 @@ pub(super) async fn perform(run: &Run, step: &Step, work: &Work) -> Result<Strin
     match &step.action {
         Action::CreateVpc { cidr } => create::vpc(run, *cidr).await,
         Action::CreateSubnet { cidr, zone } => create::subnet(run, *cidr, zone).await,
-        Action::PublishAddresses => create::publish_addresses(run).await,
         Action::CreateGateway => create::gateway(run).await,
         Action::AttachGateway => create::attach_gateway(run).await,
         Action::CreateRoutes => create::routes(run).await,
@@ -64,6 +63,7 @@ pub(super) async fn perform(run: &Run, step: &Step, work: &Work) -> Result<Strin
         Action::CreateVolume { gibibytes, zone, keep } => create::volume(run, *gibibytes, zone, *keep).await,
         Action::GrowVolume { gibibytes } => create::grow_volume(run, *gibibytes).await,
         Action::AttachVolume { device } => create::attach_volume(run, device).await,
+        Action::GrowFileSystem { gibibytes, shared_path } => create::grow_file_system(run, *gibibytes, shared_path).await,
         Action::Launch(launch) => instances::launch(run, launch).await,
         Action::Start { ids } => instances::start(run, ids).await,
         Action::Resize { id, instance_type, .. } => instances::resize(run, id, instance_type, work).await,
@@ -91,6 +91,13 @@ fn join_texts(items: &[impl ToString]) -> String {
 /// `1 node`, `3 nodes`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// The first few of many ids.
+pub(super) fn shortened(ids: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }
 }
 
 /// Name of a resource for people: `demo node/master`.

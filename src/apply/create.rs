@@ -5,20 +5,25 @@ use std::time::Duration;
 use aws_sdk_ec2::types as sdk;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ewulf_core::address::{ADDRESS_TAG, Address, CLUSTER_TAG, FINGERPRINT_TAG, KEEP_TAG};
+use ewulf_core::address::{ADDRESS_TAG, Address, CLUSTER_TAG, FILE_SYSTEM_TAG, FINGERPRINT_TAG, KEEP_TAG};
 use ewulf_core::fingerprint;
 use ewulf_core::plan::TemplateData;
 use ewulf_core::quantity::Ipv4Network;
 use ewulf_core::spec::Market;
 use ewulf_core::world::{IngressRule, IngressSource, Tags};
 
-use super::actions::display_name;
+use super::actions::{display_name, shortened};
 use super::{Run, StepError};
-use crate::aws::{Backoff, CallError, Class, failure, retry};
+use crate::aws::{Backoff, CallError, Class, Script, failure, retry, shell_quote};
 use crate::observe::filter;
 
 /// How long a new id may stay unknown to other calls: EC2's guide says up to 5 minutes (ec2.md 1.1).
 pub(super) const SETTLE: Duration = Duration::from_secs(300);
+
+/// What a call that can be repeated is repeated on: what it names is not visible yet, or nobody knows what it did.
+pub(super) const UNCERTAIN: [Class; 3] = [Class::NotFound, Class::Ambiguous, Class::Unreachable];
+/// The same, and something in a state that passes.
+pub(super) const UNSETTLED: [Class; 4] = [Class::NotFound, Class::Ambiguous, Class::Unreachable, Class::Conflict];
 
 /// Tags of a resource in its creating call.
 pub(super) fn tag_specification(run: &Run, address: &Address, kind: sdk::ResourceType, more: Tags) -> sdk::TagSpecification {
@@ -30,10 +35,14 @@ pub(super) fn tag_specification(run: &Run, address: &Address, kind: sdk::Resourc
     sdk::TagSpecification::builder().resource_type(kind).set_tags(Some(list)).build()
 }
 
-/// Token of a create: the same for the same thing in the same plan, so that a repeated call makes nothing twice.
+/// Token of a create: the same for the same parts, so that a repeated call makes nothing twice. What tags alone tell from
+/// what was deleted since has the run's nonce among its parts.
 pub(super) fn token(run: &Run, parts: &[&str]) -> String {
     format!("ewulf-{}", fingerprint::of(&(run.plan.cluster.as_str(), parts)))
 }
+
+/// How long a machine may take to see that its volume has grown: modifications are usable within seconds to minutes.
+const GROWN: Duration = Duration::from_secs(300);
 
 /// How long something whose creating call went unanswered is looked for before it is created again: what exists shows
 /// up in lists within seconds (ec2.md 1.1), and one that is made twice costs more than a wait.
@@ -94,8 +103,11 @@ fn ours(run: &Run, address: &Address) -> [sdk::Filter; 2] {
 macro_rules! find_by_tags {
     ($run:expr, $address:expr, $call:literal, $operation:ident, $list:ident, $id:ident) => {
         || async {
-            let answer = $run.cloud.ec2.$operation().set_filters(Some(ours($run, $address).to_vec())).send().await;
-            let answer = answer.map_err(|error| failure($call, $address.to_string(), error))?;
+            let answer = retry(SETTLE, &[Class::Ambiguous, Class::Unreachable], || async {
+                let answer = $run.cloud.ec2.$operation().set_filters(Some(ours($run, $address).to_vec())).send().await;
+                answer.map_err(|error| failure($call, $address.to_string(), error))
+            })
+            .await?;
             Ok(answer.$list().iter().filter_map(|item| item.$id.clone()).min())
         }
     };
@@ -132,17 +144,6 @@ pub async fn subnet(run: &Run, cidr: Ipv4Network, zone: &str) -> Result<String, 
     Ok(format!("created subnet {cidr} in {zone}, {id}"))
 }
 
-pub async fn publish_addresses(run: &Run) -> Result<String, StepError> {
-    let subnet = run.id(&Address::Subnet)?;
-    let value = sdk::AttributeBooleanValue::builder().value(true).build();
-    retry(SETTLE, &[Class::NotFound, Class::Ambiguous], || async {
-        let request = run.cloud.ec2.modify_subnet_attribute().subnet_id(&subnet).map_public_ip_on_launch(value.clone());
-        request.send().await.map_err(|error| failure("ModifySubnetAttribute", &subnet, error))
-    })
-    .await?;
-    Ok("nodes get a public address at launch".into())
-}
-
 pub async fn gateway(run: &Run) -> Result<String, StepError> {
     let address = &Address::Gateway;
     let id = create_or_adopt(
@@ -168,7 +169,7 @@ pub async fn gateway(run: &Run) -> Result<String, StepError> {
 
 pub async fn attach_gateway(run: &Run) -> Result<String, StepError> {
     let (gateway, vpc) = (run.id(&Address::Gateway)?, run.id(&Address::Vpc)?);
-    let answer = retry(SETTLE, &[Class::NotFound, Class::Ambiguous], || async {
+    let answer = retry(SETTLE, &UNCERTAIN, || async {
         let request = run.cloud.ec2.attach_internet_gateway().internet_gateway_id(&gateway).vpc_id(&vpc);
         request.send().await.map(drop).map_err(|error| failure("AttachInternetGateway", &gateway, error))
     })
@@ -183,7 +184,7 @@ pub async fn attach_gateway(run: &Run) -> Result<String, StepError> {
 
 pub async fn routes(run: &Run) -> Result<String, StepError> {
     let (address, vpc) = (&Address::Routes, run.id(&Address::Vpc)?);
-    let token = token(run, &["routes", &vpc]);
+    let token = token(run, &["routes", &vpc, &run.nonce]);
     let id = create_or_adopt(
         || async {
             let tags = tag_specification(run, address, sdk::ResourceType::RouteTable, Tags::new());
@@ -200,7 +201,7 @@ pub async fn routes(run: &Run) -> Result<String, StepError> {
 
 pub async fn associate_routes(run: &Run) -> Result<String, StepError> {
     let (table, subnet) = (run.id(&Address::Routes)?, run.id(&Address::Subnet)?);
-    let answer = retry(SETTLE, &[Class::NotFound, Class::Ambiguous], || async {
+    let answer = retry(SETTLE, &UNCERTAIN, || async {
         let request = run.cloud.ec2.associate_route_table().route_table_id(&table).subnet_id(&subnet);
         request.send().await.map(drop).map_err(|error| failure("AssociateRouteTable", &table, error))
     })
@@ -220,16 +221,39 @@ pub async fn default_route(run: &Run) -> Result<String, StepError> {
         let answer = request.destination_cidr_block(EVERYWHERE).send().await;
         answer.map(drop).map_err(|error| failure("CreateRoute", &table, error))
     };
-    match retry(SETTLE, &[Class::NotFound, Class::Ambiguous], create).await {
+    match retry(SETTLE, &UNCERTAIN, create).await {
+        // Our own, whose answer was lost.
+        Err(error) if error.class == Class::Exists && default_gateway(run, &table).await?.as_ref() == Some(&gateway) => {}
         // A route to another gateway, or a black hole of one that is gone, makes way for ours.
         Err(error) if error.class == Class::Exists => {
-            let request = run.cloud.ec2.delete_route().route_table_id(&table).destination_cidr_block(EVERYWHERE);
-            request.send().await.map_err(|error| failure("DeleteRoute", &table, error))?;
-            retry(SETTLE, &[Class::NotFound, Class::Ambiguous], create).await?;
+            let answer = retry(SETTLE, &[Class::Ambiguous, Class::Unreachable], || async {
+                let request = run.cloud.ec2.delete_route().route_table_id(&table).destination_cidr_block(EVERYWHERE);
+                request.send().await.map(drop).map_err(|error| failure("DeleteRoute", &table, error))
+            });
+            match answer.await {
+                Err(error) if error.class == Class::NotFound => {}
+                answer => answer?,
+            }
+            retry(SETTLE, &UNCERTAIN, create).await?;
         }
         answer => answer?,
     }
     Ok(format!("routed {EVERYWHERE} to {gateway}"))
+}
+
+/// Where a route table sends what goes to 0.0.0.0/0; a table that has such a route may not show it at once.
+async fn default_gateway(run: &Run, table: &str) -> Result<Option<String>, CallError> {
+    let find = || async {
+        let answer = retry(SETTLE, &[Class::Ambiguous, Class::Unreachable], || async {
+            let request = run.cloud.ec2.describe_route_tables().filters(filter("route-table-id", table));
+            request.send().await.map_err(|error| failure("DescribeRouteTables", table, error))
+        });
+        let answer = answer.await?;
+        let mut routes = answer.route_tables().iter().flat_map(|table| table.routes());
+        let default = routes.find(|route| route.destination_cidr_block() == Some("0.0.0.0/0"));
+        Ok(default.map(|route| route.gateway_id().unwrap_or_default().to_owned()))
+    };
+    look_up(find).await
 }
 
 pub async fn security_group(run: &Run, name: &str) -> Result<String, StepError> {
@@ -275,7 +299,7 @@ pub(super) fn permissions(group: &str, rules: &[IngressRule]) -> Vec<sdk::IpPerm
 pub async fn allow_ingress(run: &Run, rules: &[IngressRule]) -> Result<String, StepError> {
     let group = run.id(&Address::SecurityGroup)?;
     let permissions = permissions(&group, rules);
-    let answer = retry(SETTLE, &[Class::NotFound, Class::Ambiguous], || async {
+    let answer = retry(SETTLE, &UNCERTAIN, || async {
         let request = run.cloud.ec2.authorize_security_group_ingress().group_id(&group);
         let answer = request.set_ip_permissions(Some(permissions.clone())).send().await;
         answer.map(drop).map_err(|error| failure("AuthorizeSecurityGroupIngress", &group, error))
@@ -363,12 +387,14 @@ pub async fn template(run: &Run, address: &Address, name: &str, data: &TemplateD
 pub async fn volume(run: &Run, gibibytes: u32, zone: &str, keep: bool) -> Result<String, StepError> {
     let address = &Address::Volume;
     let size = i32::try_from(gibibytes).unwrap_or(i32::MAX);
-    let keep: Tags = [(KEEP_TAG.to_owned(), keep.to_string())].into();
+    let tags_of_volume: Tags =
+        [(KEEP_TAG.to_owned(), keep.to_string()), (FILE_SYSTEM_TAG.to_owned(), gibibytes.to_string())].into();
+    let token = token(run, &["volume", &run.nonce]);
     let id = create_or_adopt(
         || async {
-            let tags = tag_specification(run, address, sdk::ResourceType::Volume, keep.clone());
+            let tags = tag_specification(run, address, sdk::ResourceType::Volume, tags_of_volume.clone());
             let request = run.cloud.ec2.create_volume().size(size).availability_zone(zone).volume_type(sdk::VolumeType::Gp3);
-            let answer = request.tag_specifications(tags).send().await;
+            let answer = request.client_token(&token).tag_specifications(tags).send().await;
             Ok(answer.map_err(|error| failure("CreateVolume", "volume", error))?.volume_id)
         },
         find_by_tags!(run, address, "DescribeVolumes", describe_volumes, volumes, volume_id),
@@ -380,15 +406,52 @@ pub async fn volume(run: &Run, gibibytes: u32, zone: &str, keep: bool) -> Result
 
 pub async fn grow_volume(run: &Run, gibibytes: u32) -> Result<String, StepError> {
     let volume = run.id(&Address::Volume)?;
-    let request = run.cloud.ec2.modify_volume().volume_id(&volume).size(i32::try_from(gibibytes).unwrap_or(i32::MAX));
-    request.send().await.map_err(|error| failure("ModifyVolume", &volume, error))?;
+    let size = i32::try_from(gibibytes).unwrap_or(i32::MAX);
+    let answer = retry(SETTLE, &UNSETTLED, || async {
+        let answer = run.cloud.ec2.modify_volume().volume_id(&volume).size(size).send().await;
+        match answer.map(drop).map_err(|error| failure("ModifyVolume", &volume, error)) {
+            // A modification is under way: ours, if an answer was lost.
+            Err(error) if error.class == Class::Conflict && size_of(run, &volume).await? >= size => Ok(()),
+            answer => answer,
+        }
+    });
+    answer.await?;
     Ok(format!("grew {volume} to {gibibytes} GiB"))
+}
+
+/// Grows the file system on the master, once the machine sees the volume's new size, and notes it on the volume.
+pub async fn grow_file_system(run: &Run, gibibytes: u32, shared_path: &str) -> Result<String, StepError> {
+    let (volume, master) = (run.id(&Address::Volume)?, run.id(&Address::Master)?);
+    // A path that is no device's was put there by whoever made the machine.
+    let body = format!(
+        "device=$(findmnt -nro SOURCE --mountpoint {path} | tail -n 1) || true\n\
+         [ -b \"$device\" ] || exit 0\n\
+         waited=0\n\
+         until [ \"$(blockdev --getsize64 \"$device\")\" -ge {bytes} ]; do\n\
+           if [ $waited -ge {patience} ]; then echo \"$device is still smaller than {bytes} bytes\"; exit 1; fi\n\
+           sleep 1; waited=$((waited + 1))\n\
+         done\n\
+         resize2fs \"$device\"\n",
+        path = shell_quote(shared_path),
+        bytes = u64::from(gibibytes) << 30,
+        patience = GROWN.as_secs(),
+    );
+    let script = Script::new("grow the shared file system", body).timeout(GROWN + Duration::from_secs(120));
+    run.cloud.expect_success(&[master], &script).await?;
+    set_tags(run, &[volume], &[(FILE_SYSTEM_TAG.to_owned(), gibibytes.to_string())].into()).await?;
+    Ok(format!("grew the shared file system to {gibibytes} GiB"))
+}
+
+async fn size_of(run: &Run, volume: &str) -> Result<i32, CallError> {
+    let answer = run.cloud.ec2.describe_volumes().filters(filter("volume-id", volume)).send().await;
+    let answer = answer.map_err(|error| failure("DescribeVolumes", volume, error))?;
+    Ok(answer.volumes().iter().filter_map(|volume| volume.size()).max().unwrap_or(0))
 }
 
 pub async fn attach_volume(run: &Run, device: &str) -> Result<String, StepError> {
     let (volume, master) = (run.id(&Address::Volume)?, run.id(&Address::Master)?);
     // A new volume is `creating` for seconds, and one of a master just terminated detaches within a minute.
-    let answer = retry(SETTLE, &[Class::Conflict, Class::NotFound, Class::Ambiguous], || async {
+    let answer = retry(SETTLE, &UNSETTLED, || async {
         let request = run.cloud.ec2.attach_volume().volume_id(&volume).instance_id(&master).device(device);
         match request.send().await.map_err(|error| failure("AttachVolume", &volume, error)) {
             Err(error) if error.is("VolumeInUse") && is_attached_to(run, &volume, &master).await? => Ok(()),
@@ -408,10 +471,10 @@ async fn is_attached_to(run: &Run, volume: &str, instance: &str) -> Result<bool,
 
 pub async fn set_tags(run: &Run, ids: &[String], tags: &Tags) -> Result<String, StepError> {
     let list: Vec<sdk::Tag> = tags.iter().map(|(key, value)| sdk::Tag::builder().key(key).value(value).build()).collect();
-    retry(SETTLE, &[Class::NotFound, Class::Ambiguous, Class::Conflict], || async {
+    retry(SETTLE, &UNSETTLED, || async {
         let request = run.cloud.ec2.create_tags().set_resources(Some(ids.to_vec())).set_tags(Some(list.clone()));
-        request.send().await.map_err(|error| failure("CreateTags", ids.join(", "), error))
+        request.send().await.map_err(|error| failure("CreateTags", shortened(ids), error))
     })
     .await?;
-    Ok(format!("tagged {}", ids.join(", ")))
+    Ok(format!("tagged {}", shortened(ids)))
 }

@@ -1,7 +1,7 @@
 //! Makes nodes a cluster: boot finished, shared path there, every node known to every other by verified keys, and
 //! `mpirun` answered by all of them. Keys travel through SSM, which is an authenticated channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ewulf_core::address::{Address, JOINED_TAG};
+use ewulf_core::plan::IDS_PER_CALL;
 use ewulf_core::quantity::Ipv4Network;
 
 use super::actions::count;
@@ -49,8 +50,9 @@ pub async fn join(run: &Run, nodes: &[Address], shared_path: &str, cidr: Ipv4Net
     let master = run.id(&Address::Master)?;
     let newcomers: Vec<String> =
         members.iter().filter(|member| member.joined.as_ref() != Some(&master)).map(|member| member.id.clone()).collect();
-    if !newcomers.is_empty() {
-        create::set_tags(run, &newcomers, &[(JOINED_TAG.to_owned(), master)].into()).await?;
+    let joined = [(JOINED_TAG.to_owned(), master)].into();
+    for ids in newcomers.chunks(IDS_PER_CALL) {
+        create::set_tags(run, ids, &joined).await?;
     }
     Ok(format!("{} ready: ssh verified, mpirun answered by all", count(members.len(), "node")))
 }
@@ -71,8 +73,18 @@ async fn members(run: &Run, nodes: &[Address]) -> Result<Vec<Member>, StepError>
     nodes.iter().map(member).collect()
 }
 
+/// Members by instance id.
+fn names(members: &[Member]) -> HashMap<&str, &Member> {
+    members.iter().map(|member| (member.id.as_str(), member)).collect()
+}
+
+/// Address and id of a node, for people.
+fn name(names: &HashMap<&str, &Member>, id: &str) -> String {
+    names.get(id).map_or(id.to_owned(), |member| format!("{} {}", member.address, member.id))
+}
+
 async fn online(run: &Run, members: &[Member], ids: &[String]) -> Result<(), StepError> {
-    let missing = run.cloud.wait_online(ids, ONLINE_BUDGET).await?;
+    let missing: HashSet<String> = run.cloud.wait_online(ids, ONLINE_BUDGET).await?.into_iter().collect();
     match members.iter().find(|member| missing.contains(&member.id)) {
         None => Ok(()),
         Some(late) => Err(StepError::Slow {
@@ -114,9 +126,9 @@ async fn collect_keys(run: &Run, members: &[Member], ids: &[String], shared_path
     );
     let script = Script::new("wait for boot, show public keys", body).timeout(BOOT_BUDGET + Duration::from_secs(30));
     let mut keys = Keys { hosts: BTreeMap::new(), user: String::new() };
+    let names = names(members);
     for outcome in run.cloud.run_on(ids, &script).await? {
-        let member = members.iter().find(|member| member.id == outcome.instance_id);
-        let node = member.map_or(outcome.instance_id.clone(), |member| format!("{} {}", member.address, member.id));
+        let node = name(&names, &outcome.instance_id);
         if !outcome.is_success() {
             return Err(StepError::Boot { node, cause: outcome.tail(12) });
         }
@@ -228,10 +240,10 @@ fn packed(text: &str) -> String {
 
 /// Runs a script that must succeed on every node; the error names the node by its address.
 async fn expect(run: &Run, members: &[Member], ids: &[String], what: &'static str, script: &Script) -> Result<(), StepError> {
+    let names = names(members);
     for outcome in run.cloud.run_on(ids, script).await? {
         if !outcome.is_success() {
-            let member = members.iter().find(|member| member.id == outcome.instance_id);
-            let node = member.map_or(outcome.instance_id.clone(), |member| format!("{} {}", member.address, member.id));
+            let node = name(&names, &outcome.instance_id);
             return Err(StepError::Node { what, node, output: outcome.tail(12) });
         }
     }

@@ -8,11 +8,13 @@ mod join;
 mod lock;
 mod remove;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ewulf_core::address::Address;
+use ewulf_core::fingerprint;
 use ewulf_core::plan::{Plan, Step};
 use tokio::task::JoinSet;
 
@@ -21,10 +23,10 @@ use crate::events::{Event, Events};
 use crate::interrupt::Interrupt;
 
 pub use evidence::{Aftermath, OnFailure, Tried};
-pub use lock::{Holder, Lock, LockError};
+pub use lock::{Guard, Holder, Lock, LockError};
 
-/// Calls in flight at once: more would empty the SDK's retry quota when EC2 throttles (ec2.md 3.6).
-const PARALLEL: usize = 8;
+/// Steps in flight at once: more would empty the SDK's retry quota when EC2 throttles (ec2.md 3.6).
+const PARALLEL: usize = 16;
 
 /// Why a plan was not carried out to its end. What was done stays done: the next apply goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,8 @@ pub enum StepError {
     Node { what: &'static str, node: String, output: String },
     #[error("{0} is not known: a step before should have made it")]
     Unknown(Address),
+    #[error("the cluster's lock was lost: it could not be renewed in time, or somebody else took it over")]
+    LockLost,
 }
 
 /// What carrying out a plan came to.
@@ -72,6 +76,8 @@ pub(crate) struct Run {
     pub cloud: Cloud,
     pub plan: Arc<Plan>,
     pub events: Events,
+    /// Tells the creates of this run from those of others.
+    pub nonce: String,
     ids: Arc<Mutex<BTreeMap<Address, String>>>,
     /// Ids of what this run made: not to find one of them does not mean that it is gone (ec2.md 1.6).
     made: Arc<Mutex<BTreeSet<String>>>,
@@ -108,27 +114,30 @@ impl Run {
     }
 }
 
-/// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new; after a failure,
-/// `on_failure` says what is kept of it and what becomes of nodes that failed before they were part of the cluster.
+/// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new, and so does the loss of
+/// the lock; after a failure, `on_failure` says what is kept of it and what becomes of nodes that failed before they were
+/// part of the cluster.
 pub async fn apply(
     cloud: &Cloud,
     plan: &Plan,
     events: &Events,
     interrupt: &Interrupt,
     on_failure: &OnFailure,
+    guard: &Guard,
 ) -> Result<Applied, ApplyError> {
     let begun = Instant::now();
     let run = Run {
         cloud: cloud.clone(),
         plan: Arc::new(plan.clone()),
         events: events.clone(),
+        nonce: fingerprint::of(&(std::process::id(), jiff::Timestamp::now().as_nanosecond().to_string())),
         ids: Arc::new(Mutex::new(plan.known.clone())),
         made: Arc::default(),
     };
     let mut walk = Walk::new(plan);
     let mut running: JoinSet<(usize, Result<String, StepError>)> = JoinSet::new();
     loop {
-        while walk.failure.is_none() && !interrupt.is_requested() && running.len() < PARALLEL {
+        while walk.failure.is_none() && !interrupt.is_requested() && !guard.is_lost() && running.len() < PARALLEL {
             let Some(position) = walk.next() else { break };
             let run = run.clone();
             running.spawn(async move {
@@ -151,6 +160,10 @@ pub async fn apply(
             let (step, source) = (&plan.steps[position], run.settled(source));
             let after = Box::new(evidence::after(&run, step, &source, on_failure).await);
             Err(ApplyError::Step { address: step.address.clone(), done, all, source, after })
+        }
+        None if done < all && guard.is_lost() => {
+            let after = Box::default();
+            Err(ApplyError::Step { address: Address::Mesh, done, all, source: StepError::LockLost, after })
         }
         None if done < all => Err(ApplyError::Interrupted { done, all }),
         None => Ok(Applied { steps: done, seconds: begun.elapsed().as_secs_f64() }),
@@ -177,7 +190,10 @@ struct Walk {
     /// How many steps each one still waits for.
     waiting: Vec<usize>,
     followers: Vec<Vec<usize>>,
-    ready: Vec<usize>,
+    /// Steps that may begin, those first on which the longest chain of others waits.
+    ready: BinaryHeap<(usize, Reverse<usize>)>,
+    /// Length of the longest chain from each step to the end.
+    heights: Vec<usize>,
     begun: Vec<bool>,
     done: usize,
     failure: Option<(usize, StepError)>,
@@ -192,23 +208,30 @@ impl Walk {
                 followers[*before].push(position);
             }
         }
-        let ready = (0..waiting.len()).rev().filter(|position| waiting[*position] == 0).collect();
+        // Steps wait for earlier ones only, so whatever follows one is known before it from the end.
+        let mut heights = vec![0; plan.steps.len()];
+        for position in (0..plan.steps.len()).rev() {
+            let below = followers[position].iter().map(|follower: &usize| heights[*follower]).max().unwrap_or(0);
+            heights[position] = below + 1;
+        }
+        let roots = (0..waiting.len()).filter(|position| waiting[*position] == 0);
+        let ready = roots.map(|position| (heights[position], Reverse(position))).collect();
         let begun = vec![false; waiting.len()];
-        Self { waiting, followers, ready, begun, done: 0, failure: None }
+        Self { waiting, followers, ready, heights, begun, done: 0, failure: None }
     }
 
     fn next(&mut self) -> Option<usize> {
-        let position = self.ready.pop()?;
+        let (_, Reverse(position)) = self.ready.pop()?;
         self.begun[position] = true;
         Some(position)
     }
 
     fn finish(&mut self, position: usize) {
         self.done += 1;
-        for follower in self.followers[position].clone() {
+        for follower in std::mem::take(&mut self.followers[position]) {
             self.waiting[follower] -= 1;
             if self.waiting[follower] == 0 {
-                self.ready.push(follower);
+                self.ready.push((self.heights[follower], Reverse(follower)));
             }
         }
     }
@@ -227,3 +250,6 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::Address;
 use ewulf_core::world::IngressRule;
 
+use super::actions::shortened;
 use super::create::permissions;
 use super::{Run, StepError};
 use crate::aws::{CallError, Class, failure, retry};
@@ -20,7 +21,7 @@ async fn delete<F>(call: impl FnMut() -> F) -> Result<(), CallError>
 where
     F: Future<Output = Result<(), CallError>>,
 {
-    match retry(IN_USE, &[Class::Conflict, Class::Ambiguous], call).await {
+    match retry(IN_USE, &[Class::Conflict, Class::Ambiguous, Class::Unreachable], call).await {
         Err(error) if error.class == Class::NotFound => Ok(()),
         answer => answer,
     }
@@ -44,7 +45,7 @@ pub async fn ingress(run: &Run, rules: &[IngressRule]) -> Result<String, StepErr
 pub async fn tags(run: &Run, ids: &[String], keys: &[String]) -> Result<String, StepError> {
     let tags: Vec<sdk::Tag> = keys.iter().map(|key| sdk::Tag::builder().key(key).build()).collect();
     let request = || run.cloud.ec2.delete_tags().set_resources(Some(ids.to_vec())).set_tags(Some(tags.clone()));
-    deletion!("DeleteTags", ids.join(", "), request()).await?;
+    deletion!("DeleteTags", shortened(ids), request()).await?;
     Ok(format!("removed tags {}", keys.join(", ")))
 }
 

@@ -8,7 +8,8 @@ use super::{Cloud, Place};
 /// A cloud of records, and clients for it; gone when dropped.
 pub struct RecordsCloud {
     pub cloud: Cloud,
-    _server: Server,
+    /// The cloud's own side, for tests that look behind the API.
+    pub server: Server,
     _folder: tempfile::TempDir,
 }
 
@@ -19,7 +20,7 @@ impl RecordsCloud {
         let config = Config { records: true, ..Config::new(&state, folder.path().join("cache")) };
         let server = Server::start(config).await.expect("a cloud of records starts");
         let cloud = Cloud::connect(Place::Local { state }, "us-east-1").await.expect("its files can be read");
-        Self { cloud, _server: server, _folder: folder }
+        Self { cloud, server, _folder: folder }
     }
 
     /// Clients of their own, whose calls are counted by themselves.

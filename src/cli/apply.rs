@@ -13,6 +13,7 @@ use super::session::Session;
 use super::user::User;
 use crate::apply::{self, ApplyError, Lock, OnFailure};
 use crate::aws::Cloud;
+use crate::observe::settled;
 use crate::ui;
 
 /// Makes a cluster what its spec says: shows the plan, asks, carries it out.
@@ -61,11 +62,16 @@ impl Apply {
             None => cluster::spec(session.project()?, &self.file.to_string_lossy(), &self.cloud)?,
         };
         let cloud = session.connect_for(&spec, &session.event_stream()).await?;
-        let lock = Lock::acquire(&cloud, &spec.cluster, "apply");
-        let (lock, planned) = tokio::join!(lock, cluster::plan(session, &cloud, &spec));
-        let lock = lock?;
-        let outcome = match planned {
-            Ok(planned) => self.carry_out(session, &cloud, &spec, saved, planned.plan, begun).await,
+        let lock = Lock::acquire(&cloud, &spec.cluster, "apply").await?;
+        // Only what is seen under the lock is sure not to be changed by others until it is changed here.
+        let outcome = match settled(lock.is_unsettled(), || cluster::plan(session, &cloud, &spec)).await {
+            Ok(planned) => {
+                lock.mark(true);
+                match refuse_if_moved(saved, &planned.plan) {
+                    Ok(()) => self.carry_out(session, &cloud, &spec, planned.plan, begun, &lock).await,
+                    Err(failure) => Err(failure),
+                }
+            }
             Err(failure) => Err(failure),
         };
         let released = lock.release().await;
@@ -80,19 +86,10 @@ impl Apply {
         session: &Session,
         cloud: &Cloud,
         spec: &ClusterSpec,
-        saved: Option<SavedPlan>,
         plan: Plan,
         begun: Instant,
+        lock: &Lock,
     ) -> Outcome {
-        if let Some(saved) = saved
-            && saved.plan != plan
-        {
-            return Err(Failure::new(
-                Kind::Failed,
-                format!("cluster {}: the world moved since the plan was saved", spec.cluster),
-            )
-            .hint("make a new plan: ewulf plan FILE --out PLAN"));
-        }
         session.screen.tell(ui::plan::render(&plan, session.screen.stderr_style()).trim_end());
         if !plan.blockers.is_empty() {
             let mut failure = Failure::invalid(format!("cluster {}: the plan cannot be carried out", spec.cluster));
@@ -114,7 +111,9 @@ impl Apply {
         session.announce_interrupt(&events);
         let folder = session.project()?.output_folder().join(FAILURES);
         let on_failure = OnFailure { folder: Some(folder), unwind: self.on_error == OnError::Unwind };
-        let applied = match apply::apply(cloud, &plan, &events, &session.interrupt, &on_failure).await {
+        let applied = apply::apply(cloud, &plan, &events, &session.interrupt, &on_failure, &lock.guard()).await;
+        lock.mark(applied.is_ok());
+        let applied = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 if let ApplyError::Step { after, .. } = &error
@@ -131,14 +130,22 @@ impl Apply {
         } else {
             let calls = cloud.calls.totals();
             session.screen.say(&format!(
-                "Cluster {} is ready: {}, {} API calls ({} in sequence), {:.1} s.",
+                "Cluster {} is ready: {}, {}, {:.1} s.",
                 spec.cluster,
                 ui::text::count(spec.node_count(), "node"),
-                calls.requests,
-                calls.in_sequence,
+                cluster::calls_sentence(&calls),
                 begun.elapsed().as_secs_f64()
             ));
         }
         Ok(Exit::Done)
     }
+}
+
+/// A saved plan is carried out exactly or not at all.
+fn refuse_if_moved(saved: Option<SavedPlan>, plan: &Plan) -> Result<(), Failure> {
+    if saved.is_none_or(|saved| saved.plan == *plan) {
+        return Ok(());
+    }
+    let message = format!("cluster {}: the world moved since the plan was saved", plan.cluster);
+    Err(Failure::new(Kind::Failed, message).hint("make a new plan: ewulf plan FILE --out PLAN"))
 }

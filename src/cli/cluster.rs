@@ -15,10 +15,11 @@ use super::failure::Failure;
 use super::project::{Kind, Project};
 use super::session::Session;
 use crate::apply::Applied;
-use crate::aws::Cloud;
+use crate::aws::{CallTotals, Cloud};
 use crate::observe;
 
 /// A world and the plan for it.
+#[derive(Debug, PartialEq)]
 pub struct Planned {
     pub world: World,
     pub plan: Plan,
@@ -91,6 +92,12 @@ pub fn applied_document(plan: &Plan, applied: Option<&Applied>, cloud: &Cloud) -
         "applied": applied,
         "calls": cloud.calls.totals(),
     })
+}
+
+/// How many calls it took, and of those to EC2 how many one after the other: what a large cluster waits for.
+pub fn calls_sentence(calls: &CallTotals) -> String {
+    let ec2 = calls.ec2();
+    format!("{} API calls ({} to EC2, {} in sequence)", calls.requests, ec2.requests, ec2.in_sequence)
 }
 
 /// A plan with the spec it was made from.

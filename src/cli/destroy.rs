@@ -7,6 +7,7 @@ use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Outcome};
 use super::session::Session;
 use crate::apply::{self, Lock, OnFailure};
+use crate::aws::Cloud;
 use crate::{observe, ui};
 
 /// Removes everything of a cluster, in order, and nothing else.
@@ -36,11 +37,15 @@ impl Destroy {
     pub async fn run(self, session: &Session) -> Outcome {
         let spec = cluster::spec(session.project()?, &self.cluster, &self.cloud)?;
         let cloud = session.connect_for(&spec, &session.event_stream()).await?;
-        let lock = Lock::acquire(&cloud, &spec.cluster, "destroy");
-        let (lock, world) = tokio::join!(lock, observe::cluster(&cloud, &spec.cluster));
-        let lock = lock?;
+        let lock = Lock::acquire(&cloud, &spec.cluster, "destroy").await?;
+        // Only what is seen under the lock is sure not to be changed by others until it is changed here.
+        let world = observe::settled(lock.is_unsettled(), || observe::cluster(&cloud, &spec.cluster)).await;
         let outcome = match world {
-            Ok(world) => self.carry_out(session, &cloud, plan::destroy(&world, self.with_volume)).await,
+            Ok(world) => {
+                lock.mark(true);
+                let plan = plan::destroy(&world, self.with_volume);
+                self.carry_out(session, &cloud, plan, &lock).await
+            }
             Err(error) => Err(error.into()),
         };
         let released = lock.release().await;
@@ -50,7 +55,7 @@ impl Destroy {
         Ok(exit)
     }
 
-    async fn carry_out(&self, session: &Session, cloud: &crate::aws::Cloud, plan: plan::Plan) -> Outcome {
+    async fn carry_out(&self, session: &Session, cloud: &Cloud, plan: plan::Plan, lock: &Lock) -> Outcome {
         let name = plan.cluster.as_str();
         if plan.is_empty() {
             session.screen.tell(&format!("Cluster {name}: nothing of it exists."));
@@ -66,14 +71,18 @@ impl Destroy {
         }
         let events = session.event_stream();
         session.announce_interrupt(&events);
-        let applied = apply::apply(cloud, &plan, &events, &session.interrupt, &OnFailure::default()).await?;
+        let on_failure = OnFailure::default();
+        let applied = apply::apply(cloud, &plan, &events, &session.interrupt, &on_failure, &lock.guard()).await;
+        lock.mark(applied.is_ok());
+        let applied = applied?;
         if session.screen.is_json() {
             session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
         } else {
             let calls = cloud.calls.totals();
             session.screen.say(&format!(
-                "Removed cluster {name}: {} API calls ({} in sequence), {:.1} s.",
-                calls.requests, calls.in_sequence, applied.seconds
+                "Removed cluster {name}: {}, {:.1} s.",
+                cluster::calls_sentence(&calls),
+                applied.seconds
             ));
         }
         Ok(Exit::Done)

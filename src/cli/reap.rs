@@ -99,7 +99,7 @@ impl Reap {
             Failure::new(Kind::Failed, format!("cluster {name}: not a name that ewulf gives; its parts are left alone"))
         })?;
         let lock = Lock::acquire(cloud, &cluster, "reap").await?;
-        let outcome = self.under_lock(session, cloud, &cluster, confirmed, events).await;
+        let outcome = self.under_lock(session, cloud, &cluster, confirmed, events, &lock).await;
         let released = lock.release().await;
         let mut gone = outcome?;
         released?;
@@ -115,8 +115,11 @@ impl Reap {
         cluster: &ClusterName,
         confirmed: &BTreeSet<String>,
         events: &Events,
+        lock: &Lock,
     ) -> Result<BTreeSet<String>, Failure> {
-        let (parts, world) = tokio::try_join!(observe::account(cloud), observe::cluster(cloud, cluster))?;
+        let world = observe::settled(lock.is_unsettled(), || observe::cluster(cloud, cluster));
+        let (world, parts) = (world.await?, observe::account(cloud).await?);
+        lock.mark(true);
         let is_meant = |part: &Part| part.kind != PartKind::Lock && part.belongs == Belongs::Cluster(cluster.to_string());
         let parts: Vec<Part> = parts.into_iter().filter(is_meant).collect();
         let orphaned = self.orphaned(&parts);
@@ -132,7 +135,9 @@ impl Reap {
         if plan.is_empty() {
             return Ok(BTreeSet::new());
         }
-        apply::apply(cloud, &plan, events, &session.interrupt, &OnFailure::default()).await?;
+        let applied = apply::apply(cloud, &plan, events, &session.interrupt, &OnFailure::default(), &lock.guard()).await;
+        lock.mark(applied.is_ok());
+        applied?;
         Ok(ids)
     }
 

@@ -22,7 +22,6 @@ pub fn subnet(subnet: &sdk::Subnet) -> Option<Subnet> {
         vpc: subnet.vpc_id.clone().unwrap_or_default(),
         cidr: subnet.cidr_block()?.parse().ok()?,
         zone: subnet.availability_zone.clone().unwrap_or_default(),
-        publishes_addresses: subnet.map_public_ip_on_launch.unwrap_or(false),
         tags: tags(subnet.tags()),
     })
 }

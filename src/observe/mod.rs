@@ -2,16 +2,23 @@
 
 mod account;
 mod convert;
+mod settled;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, Image as SdkImage};
-use ewulf_core::address::CLUSTER_TAG;
+use ewulf_core::address::{ADDRESS_TAG, Address, CLUSTER_TAG};
 use ewulf_core::names::ClusterName;
 use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Network};
 use ewulf_core::world::{Ami, Listed, Node, World};
 
-use crate::aws::{CallError, Cloud, failure};
+use crate::aws::{CallError, Class, Cloud, failure, retry};
+
+pub use settled::settled;
+
+/// How long reads are repeated while EC2 fails or throttles, beyond what the SDK does within half a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub use account::account;
 
@@ -48,7 +55,7 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
         placement_groups(cloud, name),
         templates(cloud, name),
         volumes(cloud, name),
-        instances(cloud, name),
+        instances(cloud, name, None),
     )?;
     world.placement_groups = placements.iter().filter_map(convert::placement_group).collect();
     world.templates = templates.iter().filter_map(convert::template).collect();
@@ -82,10 +89,15 @@ fn tagged(cluster: &ClusterName) -> Filter {
 
 /// Reads all pages of one tagged Describe call.
 macro_rules! describe {
-    ($function:ident, $call:literal, $operation:ident, $item:ty) => {
+    ($function:ident, $call:literal, $operation:ident, $item:ty $(, $address:expr)?) => {
         async fn $function(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<$item>, CallError> {
-            let pages = cloud.ec2.$operation().filters(tagged(cluster)).into_paginator().items().send();
-            pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure($call, cluster.as_str(), error))
+            retry(PATIENCE, &[Class::Ambiguous], || async {
+                let request = cloud.ec2.$operation().filters(tagged(cluster));
+                $(let request = request.filters(filter(&format!("tag:{ADDRESS_TAG}"), $address.to_string()));)?
+                let pages = request.into_paginator().items().send();
+                pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure($call, cluster.as_str(), error))
+            })
+            .await
         }
     };
 }
@@ -96,20 +108,29 @@ describe!(gateways, "DescribeInternetGateways", describe_internet_gateways, aws_
 describe!(route_tables, "DescribeRouteTables", describe_route_tables, aws_sdk_ec2::types::RouteTable);
 describe!(security_groups, "DescribeSecurityGroups", describe_security_groups, aws_sdk_ec2::types::SecurityGroup);
 describe!(templates, "DescribeLaunchTemplates", describe_launch_templates, aws_sdk_ec2::types::LaunchTemplate);
-describe!(volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume);
+// Root volumes carry the cluster's tag as well, one for each node: only the shared one is asked for.
+describe!(volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume, Address::Volume);
 
 async fn placement_groups(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_sdk_ec2::types::PlacementGroup>, CallError> {
-    let answer = cloud.ec2.describe_placement_groups().filters(tagged(cluster)).send().await;
-    let answer = answer.map_err(|error| failure("DescribePlacementGroups", cluster.as_str(), error))?;
-    Ok(answer.placement_groups.unwrap_or_default())
+    let answer = retry(PATIENCE, &[Class::Ambiguous], || async {
+        let answer = cloud.ec2.describe_placement_groups().filters(tagged(cluster)).send().await;
+        answer.map_err(|error| failure("DescribePlacementGroups", cluster.as_str(), error))
+    });
+    Ok(answer.await?.placement_groups.unwrap_or_default())
 }
 
-/// Reads all instances of a cluster, those on their way out included.
-pub async fn instances(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_sdk_ec2::types::Instance>, CallError> {
-    let pages = cloud.ec2.describe_instances().filters(tagged(cluster)).into_paginator().items().send();
-    let reservations =
-        pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure("DescribeInstances", cluster.as_str(), error))?;
-    Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
+/// Reads the instances of a cluster, those on their way out included; all of them, or those that one more filter admits.
+pub async fn instances(
+    cloud: &Cloud,
+    cluster: &ClusterName,
+    only: Option<Filter>,
+) -> Result<Vec<aws_sdk_ec2::types::Instance>, CallError> {
+    let reservations = retry(PATIENCE, &[Class::Ambiguous, Class::Unreachable], || async {
+        let filters = [tagged(cluster)].into_iter().chain(only.clone()).collect();
+        let pages = cloud.ec2.describe_instances().set_filters(Some(filters)).into_paginator().items().send();
+        pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failure("DescribeInstances", cluster.as_str(), error))
+    });
+    Ok(reservations.await?.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
 }
 
 /// Reads the cluster's nodes that are not on their way out.
@@ -118,7 +139,7 @@ pub async fn nodes(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<Node>, Ca
         Some(convert::Seen::Alive(node)) => Some(*node),
         Some(convert::Seen::Gone(_)) | None => None,
     };
-    Ok(instances(cloud, cluster).await?.iter().filter_map(alive).collect())
+    Ok(instances(cloud, cluster, None).await?.iter().filter_map(alive).collect())
 }
 
 async fn zones(cloud: &Cloud) -> Result<Vec<String>, CallError> {

@@ -19,6 +19,8 @@ pub const INDEXES_TAG: &str = "ewulf:indexes";
 pub const JOINED_TAG: &str = "ewulf:joined";
 /// Tag that names the shared path on every node.
 pub const SHARED_TAG: &str = "ewulf:shared";
+/// Tag on the shared volume: how many GiB its file system was made or grown for.
+pub const FILE_SYSTEM_TAG: &str = "ewulf:file-system";
 /// Tag on the shared volume: whether it outlives the cluster.
 pub const KEEP_TAG: &str = "ewulf:keep";
 
@@ -152,19 +154,41 @@ impl Indexes {
         self.0.is_empty()
     }
 
-    /// Cuts the set so that each part's text stays within `limit` characters: EC2's tag values end at 256.
-    pub fn split_by_text(&self, limit: usize) -> Vec<Self> {
-        let mut parts = vec![Vec::new()];
+    /// Cuts the set so that each part has at most `most` indexes and its text at most `characters`: EC2's tag values end
+    /// at 256, and its calls take a thousand of anything.
+    pub fn split(&self, most: usize, characters: usize) -> Vec<Self> {
+        let mut parts = Vec::new();
+        let mut part = Vec::new();
+        // Length of the text up to the run that is open, that run's first index, and the length with it.
+        let (mut before, mut first, mut length) = (0, 0, 0);
         for index in self.iter() {
-            let last = parts.last_mut().expect("there is always a last part");
-            last.push(index);
-            if last.len() > 1 && Self(last.clone()).to_string().len() > limit {
-                last.pop();
-                parts.push(vec![index]);
+            let continues = part.last().is_some_and(|last| last + 1 == index);
+            let longer = match (part.is_empty(), continues) {
+                (true, _) => digits(index),
+                (false, true) => before + digits(first) + 1 + digits(index),
+                (false, false) => length + 1 + digits(index),
+            };
+            if !part.is_empty() && (part.len() == most || longer > characters) {
+                parts.push(Self(std::mem::take(&mut part)));
+                (before, first, length) = (0, index, digits(index));
+            } else {
+                if !continues {
+                    (before, first) = (longer - digits(index), index);
+                }
+                length = longer;
             }
+            part.push(index);
         }
-        parts.into_iter().filter(|part| !part.is_empty()).map(Self).collect()
+        if !part.is_empty() {
+            parts.push(Self(part));
+        }
+        parts
     }
+}
+
+/// How many decimal digits a number has.
+fn digits(number: u32) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
 impl fmt::Display for Indexes {
@@ -199,7 +223,7 @@ impl FromStr for Indexes {
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last): (u32, u32) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-            // A group has at most 1,000 workers; anything far beyond is not ours.
+            // A group has at most 10,000 workers; anything far beyond is not ours.
             if first > last || last > 100_000 {
                 return Err(wrong());
             }
@@ -232,8 +256,13 @@ mod tests {
         fn indexes_read_back_what_they_write(set in proptest::collection::btree_set(0_u32..2000, 0..60)) {
             let indexes = Indexes::new(set.iter().copied());
             prop_assert_eq!(indexes.to_string().parse::<Indexes>().unwrap(), indexes.clone());
-            let parts = indexes.split_by_text(40);
-            prop_assert!(parts.iter().all(|part| part.to_string().len() <= 40));
+            let parts = indexes.split(25, 40);
+            prop_assert!(parts.iter().all(|part| part.to_string().len() <= 40 && part.len() <= 25));
+            // No cut before it is due.
+            for pair in parts.windows(2) {
+                let more = Indexes::new(pair[0].iter().chain(pair[1].at(0)));
+                prop_assert!(more.len() > 25 || more.to_string().len() > 40);
+            }
             prop_assert_eq!(Indexes::new(parts.iter().flat_map(Indexes::iter)), indexes);
         }
     }

@@ -1,242 +1,398 @@
-//! A world in memory that carries out plans: the judge of plans in tests, without a cloud.
+//! A cloud in memory that carries out plans: the judge of plans in tests, without a cloud.
+//!
+//! It insists on EC2's rules: whoever breaks one is stopped by a panic that names it. Steps run in any order that their
+//! plan allows, and a run may end anywhere, with answers lost, things made twice and nodes that die.
 
-use std::collections::BTreeMap;
+mod rules;
+
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
-use crate::address::{ADDRESS_TAG, Address, JOINED_TAG, KEEP_TAG, Role};
-use crate::plan::{Action, Launch, Plan, Step};
-use crate::spec::Market;
+use crate::address::{ADDRESS_TAG, Address, FILE_SYSTEM_TAG, JOINED_TAG, KEEP_TAG, Role};
+use crate::plan::{Action, IDS_PER_CALL, Launch, Plan, Step, TemplateData};
 use crate::world::{
-    Gateway, GoneNode, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Stray, Subnet, Tags, Template, Volume, Vpc, World,
+    Gateway, GoneNode, Listed, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Subnet, Tags, Template, Volume, Vpc, World,
 };
 
-/// Carries out plans on a world; ids are counted up.
+/// Everything that exists, and who uses what.
 #[derive(Debug, Clone)]
 pub struct Simulator {
-    pub world: World,
+    /// What a plan must know beyond the cluster: images, zones, an existing network.
+    pub surroundings: World,
+    pub vpcs: Vec<Vpc>,
+    pub subnets: Vec<Subnet>,
+    pub gateways: Vec<Gateway>,
+    pub routes: Vec<Routes>,
+    pub security_groups: Vec<SecurityGroup>,
+    pub placement_groups: Vec<PlacementGroup>,
+    pub templates: Vec<(Template, TemplateData)>,
+    pub volumes: Vec<Volume>,
+    pub instances: Vec<Instance>,
+    pub gone: Vec<GoneNode>,
     next_id: u64,
-    templates: BTreeMap<String, (String, String, Market)>,
+    /// Ids known to the run under way.
+    ids: BTreeMap<Address, String>,
+}
+
+/// A node, and what else it uses.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub node: Node,
+    subnet: String,
+    placement_group: Option<String>,
+}
+
+/// How a step goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It took effect twice: the first answer was lost, and what it made was not yet visible. Done for the caller.
+    Twice,
+    /// It took effect, and nobody learned of it: failed for the caller.
+    Lost,
+    /// Only the first of its calls took effect.
+    Half,
+    /// What it launched ended at once.
+    Died,
 }
 
 impl Simulator {
-    pub fn new(world: World) -> Self {
-        Self { world, next_id: 1, templates: BTreeMap::new() }
-    }
-
-    /// Carries out the first `count` steps of a plan in their order.
-    pub fn run_steps(&mut self, plan: &Plan, count: usize) {
-        for step in plan.steps.iter().take(count) {
-            self.run_step(plan, step);
+    pub fn new(surroundings: World) -> Self {
+        Self {
+            surroundings,
+            vpcs: Vec::new(),
+            subnets: Vec::new(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            security_groups: Vec::new(),
+            placement_groups: Vec::new(),
+            templates: Vec::new(),
+            volumes: Vec::new(),
+            instances: Vec::new(),
+            gone: Vec::new(),
+            next_id: 1,
+            ids: BTreeMap::new(),
         }
-        self.world.normalise();
     }
 
-    /// Carries out a whole plan.
+    /// What an observer sees.
+    pub fn world(&self) -> World {
+        let mut world = World {
+            nodes: self.instances.iter().map(|instance| instance.node.clone()).collect(),
+            gone: self.gone.clone(),
+            placement_groups: self.placement_groups.clone(),
+            templates: self.templates.iter().map(|(template, _)| template.clone()).collect(),
+            ..self.surroundings.clone()
+        };
+        world.adopt(Listed {
+            vpcs: self.vpcs.clone(),
+            subnets: self.subnets.clone(),
+            gateways: self.gateways.clone(),
+            routes: self.routes.clone(),
+            security_groups: self.security_groups.clone(),
+            volumes: self.volumes.clone(),
+        });
+        world.normalise();
+        world
+    }
+
+    /// Carries out a whole plan, in its own order.
     pub fn run(&mut self, plan: &Plan) {
-        self.run_steps(plan, plan.steps.len());
+        let done = self.run_so(plan, usize::MAX, |position| position as u64, |_| Outcome::Done);
+        assert_eq!(done, plan.steps.len(), "a plan without failures is carried out to its end");
     }
 
-    fn id(&mut self, prefix: &str) -> String {
+    /// Carries out at most `most` steps; of those that may begin, the one of the lowest `priority` first. What waits for
+    /// a step that failed never begins. Answers how many were carried out.
+    pub fn run_so(
+        &mut self,
+        plan: &Plan,
+        most: usize,
+        priority: impl Fn(usize) -> u64,
+        outcome: impl Fn(usize) -> Outcome,
+    ) -> usize {
+        assert!(plan.blockers.is_empty(), "a plan with blockers is not carried out");
+        self.ids = plan.known.clone();
+        let mut ended = vec![false; plan.steps.len()];
+        let mut begun = vec![false; plan.steps.len()];
+        for number in 0..most {
+            let may_begin = |position: &usize| !begun[*position] && plan.steps[*position].after.iter().all(|step| ended[*step]);
+            let next = (0..plan.steps.len()).filter(may_begin).min_by_key(|position| (priority(*position), *position));
+            let Some(position) = next else { return number };
+            begun[position] = true;
+            let outcome = outcome(position);
+            self.run_step(plan, &plan.steps[position], outcome);
+            ended[position] = matches!(outcome, Outcome::Done | Outcome::Twice);
+        }
+        most
+    }
+
+    fn fresh(&mut self, prefix: &str) -> String {
         self.next_id += 1;
         format!("{prefix}-{:08x}", self.next_id)
     }
 
-    /// The VPC that everything is made in.
-    fn vpc(&self) -> String {
-        let existing = self.world.existing_network.as_ref().map(|network| network.vpc.clone());
-        self.world.vpc.as_ref().map(|vpc| vpc.id.clone()).or(existing).expect("planned after it")
+    fn known(&self, address: &Address) -> String {
+        self.ids.get(address).unwrap_or_else(|| panic!("{address} is not known: a step before should have made it")).clone()
     }
 
-    fn run_step(&mut self, plan: &Plan, step: &Step) {
+    fn run_step(&mut self, plan: &Plan, step: &Step, outcome: Outcome) {
+        self.check(step);
         let mut tags = plan.tags.clone();
         tags.insert(ADDRESS_TAG.to_owned(), step.address.to_string());
-        match &step.action {
+        let made = match &step.action {
             Action::CreateVpc { cidr } => {
-                let id = self.id("vpc");
-                self.world.vpc = Some(Vpc { id, cidr: *cidr, tags });
+                let times = if outcome == Outcome::Twice { 2 } else { 1 };
+                let mut id = String::new();
+                for _ in 0..times {
+                    id = self.fresh("vpc");
+                    self.vpcs.push(Vpc { id: id.clone(), cidr: *cidr, tags: tags.clone() });
+                }
+                Some(id)
+            }
+            Action::CreateGateway => {
+                let times = if outcome == Outcome::Twice { 2 } else { 1 };
+                let mut id = String::new();
+                for _ in 0..times {
+                    id = self.fresh("igw");
+                    self.gateways.push(Gateway { id: id.clone(), attached_to: None, tags: tags.clone() });
+                }
+                Some(id)
             }
             Action::CreateSubnet { cidr, zone } => {
-                let (id, vpc) = (self.id("subnet"), self.vpc());
-                self.world.subnet = Some(Subnet { id, vpc, cidr: *cidr, zone: zone.clone(), publishes_addresses: false, tags });
-            }
-            Action::PublishAddresses => self.world.subnet.as_mut().expect("planned after it").publishes_addresses = true,
-            Action::CreateGateway => {
-                let id = self.id("igw");
-                self.world.gateway = Some(Gateway { id, attached_to: None, tags });
-            }
-            Action::AttachGateway => {
-                let vpc = self.world.vpc.as_ref().map(|vpc| vpc.id.clone());
-                self.world.gateway.as_mut().expect("planned after it").attached_to = vpc;
+                let (id, vpc) = (self.fresh("subnet"), self.known(&Address::Vpc));
+                self.subnets.push(Subnet { id: id.clone(), vpc, cidr: *cidr, zone: zone.clone(), tags });
+                Some(id)
             }
             Action::CreateRoutes => {
-                let (id, vpc) = (self.id("rtb"), self.vpc());
-                self.world.routes =
-                    Some(Routes { id, vpc, associated_subnets: vec![], associations: vec![], default_gateway: None, tags });
-            }
-            Action::AssociateRoutes => {
-                let association = self.id("rtbassoc");
-                let subnet = self.world.subnet.as_ref().expect("planned after it").id.clone();
-                let routes = self.world.routes.as_mut().expect("planned after it");
-                routes.associated_subnets.push(subnet);
-                routes.associations.push(association);
-            }
-            Action::CreateDefaultRoute => {
-                let gateway = self.world.gateway.as_ref().map(|gateway| gateway.id.clone());
-                self.world.routes.as_mut().expect("planned after it").default_gateway = gateway;
+                let (id, vpc) = (self.fresh("rtb"), self.known(&Address::Vpc));
+                let (associated_subnets, associations) = (Vec::new(), Vec::new());
+                let table = Routes { id: id.clone(), vpc, associated_subnets, associations, default_gateway: None, tags };
+                self.routes.push(table);
+                Some(id)
             }
             Action::CreateSecurityGroup { .. } => {
-                let (id, vpc) = (self.id("sg"), self.vpc());
-                self.world.security_group = Some(SecurityGroup { id, vpc, ingress: Vec::new(), tags });
-            }
-            Action::AllowIngress { rules } => {
-                self.world.security_group.as_mut().expect("planned after it").ingress.extend(rules.clone());
-            }
-            Action::RevokeIngress { rules } => {
-                let group = self.world.security_group.as_mut().expect("planned on it");
-                group.ingress.retain(|rule| !rules.contains(rule));
+                let (id, vpc) = (self.fresh("sg"), self.known(&Address::Vpc));
+                self.security_groups.push(SecurityGroup { id: id.clone(), vpc, ingress: Vec::new(), tags });
+                Some(id)
             }
             Action::CreatePlacementGroup { name } => {
-                let id = self.id("pg");
-                let address = step.address.clone();
-                self.world.placement_groups.push(PlacementGroup { id, name: name.clone(), address, tags });
+                let (id, address) = (self.fresh("pg"), step.address.clone());
+                self.placement_groups.push(PlacementGroup { id, name: name.clone(), address, tags });
+                Some(name.clone())
             }
             Action::CreateTemplate { name, template } => {
-                let id = self.id("lt");
-                let made = (template.image_id.clone(), template.instance_type.clone(), template.market);
-                self.templates.insert(name.clone(), made);
-                let address = step.address.clone();
-                self.world.templates.push(Template { id, name: name.clone(), address, fingerprint: String::new(), tags });
+                let (id, address) = (self.fresh("lt"), step.address.clone());
+                let made = Template { id: id.clone(), name: name.clone(), address, fingerprint: String::new(), tags };
+                self.templates.push((made, template.clone()));
+                Some(id)
             }
             Action::CreateVolume { gibibytes, zone, keep } => {
-                let id = self.id("vol");
+                let id = self.fresh("vol");
                 tags.insert(KEEP_TAG.to_owned(), keep.to_string());
-                self.world.volume = Some(Volume { id, gibibytes: *gibibytes, zone: zone.clone(), attached_to: None, tags });
+                tags.insert(FILE_SYSTEM_TAG.to_owned(), gibibytes.to_string());
+                self.volumes.push(Volume { id: id.clone(), gibibytes: *gibibytes, zone: zone.clone(), attached_to: None, tags });
+                Some(id)
             }
-            Action::GrowVolume { gibibytes } => self.world.volume.as_mut().expect("planned on it").gibibytes = *gibibytes,
+            Action::Launch(launch) => {
+                let ids = self.launch(plan, launch);
+                if outcome == Outcome::Died {
+                    self.end(&ids, "Server.InternalError");
+                }
+                self.ids.extend(launch.addresses().into_iter().zip(ids));
+                None
+            }
+            action => {
+                self.change(action, outcome == Outcome::Half);
+                None
+            }
+        };
+        if let Some(id) = made {
+            self.ids.insert(step.address.clone(), id);
+        }
+    }
+
+    /// Carries out what makes nothing; only the first call of it, if `half`.
+    fn change(&mut self, action: &Action, half: bool) {
+        match action {
+            Action::AttachGateway => {
+                let (vpc, id) = (self.known(&Address::Vpc), self.known(&Address::Gateway));
+                self.gateways.iter_mut().filter(|it| it.id == id).for_each(|it| it.attached_to = Some(vpc.clone()));
+            }
+            Action::AssociateRoutes => {
+                let (association, subnet) = (self.fresh("rtbassoc"), self.known(&Address::Subnet));
+                let id = self.known(&Address::Routes);
+                for table in self.routes.iter_mut().filter(|it| it.id == id) {
+                    table.associated_subnets.push(subnet.clone());
+                    table.associations.push(association.clone());
+                }
+            }
+            Action::CreateDefaultRoute => {
+                let (gateway, id) = (self.known(&Address::Gateway), self.known(&Address::Routes));
+                self.routes.iter_mut().filter(|it| it.id == id).for_each(|it| it.default_gateway = Some(gateway.clone()));
+            }
+            Action::AllowIngress { rules } => {
+                let id = self.known(&Address::SecurityGroup);
+                let groups = self.security_groups.iter_mut().filter(|it| it.id == id);
+                groups.for_each(|it| it.ingress.extend(rules.clone()));
+            }
+            Action::RevokeIngress { rules } => {
+                let id = self.known(&Address::SecurityGroup);
+                let groups = self.security_groups.iter_mut().filter(|it| it.id == id);
+                groups.for_each(|it| it.ingress.retain(|rule| !rules.contains(rule)));
+            }
+            Action::GrowVolume { gibibytes } => {
+                let id = self.known(&Address::Volume);
+                self.volumes.iter_mut().filter(|it| it.id == id).for_each(|it| it.gibibytes = *gibibytes);
+            }
             Action::AttachVolume { .. } => {
-                let master = self.newest(&Address::Master);
-                self.world.volume.as_mut().expect("planned after it").attached_to = master;
+                let (id, master) = (self.known(&Address::Volume), self.known(&Address::Master));
+                self.volumes.iter_mut().filter(|it| it.id == id).for_each(|it| it.attached_to = Some(master.clone()));
             }
-            Action::Launch(launch) => self.launch(launch, &tags),
+            Action::GrowFileSystem { .. } if half => {}
+            Action::GrowFileSystem { gibibytes, .. } => {
+                let grown = Tags::from([(FILE_SYSTEM_TAG.to_owned(), gibibytes.to_string())]);
+                self.tags_of(&[self.known(&Address::Volume)], |present| present.extend(grown.clone()));
+            }
             Action::Start { ids } => self.each(ids, |node| node.state = NodeState::Running),
-            Action::Resize { id, instance_type, .. } => {
-                self.each(std::slice::from_ref(id), |node| node.instance_type.clone_from(instance_type));
+            Action::Resize { id, .. } if half => self.each(std::slice::from_ref(id), |node| node.state = NodeState::Stopped),
+            Action::Resize { id, instance_type, .. } => self.each(std::slice::from_ref(id), |node| {
+                node.instance_type.clone_from(instance_type);
+                node.state = NodeState::Running;
+            }),
+            Action::Join { nodes, .. } => {
+                let master = self.known(&Address::Master);
+                let joined = if half { &nodes[..nodes.len() / 2] } else { nodes };
+                let ids: Vec<String> = joined.iter().map(|address| self.known(address)).collect();
+                self.each(&ids, |node| {
+                    node.tags.insert(JOINED_TAG.to_owned(), master.clone());
+                });
             }
-            Action::AwaitRunning { .. } => {}
-            Action::Join { nodes, .. } => self.join(nodes),
             Action::SetTags { ids, tags } => self.tags_of(ids, |present| present.extend(tags.clone())),
             Action::RemoveTags { ids, keys } => self.tags_of(ids, |present| present.retain(|key, _| !keys.contains(key))),
-            Action::Terminate { ids } => self.terminate(ids),
-            Action::DeleteVolume { id } => self.delete(id),
-            Action::DeleteTemplate { id } => self.world.templates.retain(|template| &template.id != id),
-            Action::DeletePlacementGroup { name } => self.world.placement_groups.retain(|group| &group.name != name),
-            Action::DeleteSecurityGroup { id } => self.delete(id),
-            Action::DeleteSubnet { id } => self.delete(id),
-            Action::DeleteRoutes { id, .. } => self.delete(id),
-            Action::DetachGateway { id, .. } => {
-                let strays = self.world.strays.iter_mut().filter_map(|stray| match stray {
-                    Stray::Gateway(gateway) => Some(gateway),
-                    _ => None,
-                });
-                let gateway = self.world.gateway.iter_mut().chain(strays).find(|gateway| &gateway.id == id);
-                gateway.expect("planned on it").attached_to = None;
+            Action::Terminate { ids } => self.end(ids, "Client.UserInitiatedShutdown"),
+            Action::DeleteVolume { id } => self.volumes.retain(|it| &it.id != id),
+            Action::DeleteTemplate { id } => self.templates.retain(|(it, _)| &it.id != id),
+            Action::DeletePlacementGroup { name } => self.placement_groups.retain(|it| &it.name != name),
+            Action::DeleteSecurityGroup { id } => self.security_groups.retain(|it| &it.id != id),
+            Action::DeleteSubnet { id } => self.delete_subnet(id),
+            Action::DeleteRoutes { id, associations } => {
+                for table in self.routes.iter_mut().filter(|it| &it.id == id) {
+                    let left =
+                        table.associations.iter().zip(&table.associated_subnets).filter(|(it, _)| !associations.contains(it));
+                    (table.associations, table.associated_subnets) =
+                        left.map(|(it, subnet)| (it.clone(), subnet.clone())).unzip();
+                    assert!(table.associations.is_empty(), "DeleteRouteTable {id}: DependencyViolation, it has associations");
+                }
+                if !half {
+                    self.routes.retain(|it| &it.id != id);
+                }
             }
-            Action::DeleteGateway { id } => self.delete(id),
-            Action::DeleteVpc { id } => self.delete(id),
+            Action::DetachGateway { id, .. } => {
+                self.gateways.iter_mut().filter(|it| &it.id == id).for_each(|it| it.attached_to = None);
+            }
+            Action::DeleteGateway { id } => self.gateways.retain(|it| &it.id != id),
+            Action::DeleteVpc { id } => self.vpcs.retain(|it| &it.id != id),
+            Action::AwaitRunning { .. } => {}
+            Action::CreateVpc { .. }
+            | Action::CreateSubnet { .. }
+            | Action::CreateGateway
+            | Action::CreateRoutes
+            | Action::CreateSecurityGroup { .. }
+            | Action::CreatePlacementGroup { .. }
+            | Action::CreateTemplate { .. }
+            | Action::CreateVolume { .. }
+            | Action::Launch(_) => unreachable!("run_step makes things"),
         }
     }
 
-    /// Deletes what has this id, be it the cluster's own or a stray.
-    fn delete(&mut self, id: &str) {
-        fn take<T>(slot: &mut Option<T>, id: &str, of: impl Fn(&T) -> &String) {
-            slot.take_if(|item| of(item) == id);
+    /// Deleting a subnet undoes its associations.
+    fn delete_subnet(&mut self, id: &str) {
+        self.subnets.retain(|it| it.id != id);
+        for table in &mut self.routes {
+            let left = table.associations.iter().zip(&table.associated_subnets).filter(|(_, subnet)| *subnet != id);
+            (table.associations, table.associated_subnets) = left.map(|(it, subnet)| (it.clone(), subnet.clone())).unzip();
         }
-        let world = &mut self.world;
-        take(&mut world.volume, id, |it| &it.id);
-        take(&mut world.security_group, id, |it| &it.id);
-        take(&mut world.subnet, id, |it| &it.id);
-        take(&mut world.routes, id, |it| &it.id);
-        take(&mut world.gateway, id, |it| &it.id);
-        take(&mut world.vpc, id, |it| &it.id);
-        world.strays.retain(|stray| stray.id() != id);
     }
 
-    fn launch(&mut self, launch: &Launch, tags: &Tags) {
-        let (image_id, instance_type, market) = self.templates.get(&launch.template).cloned().expect("templates come first");
+    fn launch(&mut self, plan: &Plan, launch: &Launch) -> Vec<String> {
+        let named = self.templates.iter().find(|(template, _)| template.name == launch.template);
+        let (_, data) = named.expect("checked before").clone();
+        let (subnet, group) = (self.known(&Address::Subnet), self.known(&Address::SecurityGroup));
+        let mut ids = Vec::new();
+        // EC2 gives any free address; the first ones are the unkindest.
+        let mut free: Vec<Ipv4Addr> = self.free_addresses(&subnet).take(launch.indexes.len()).collect();
+        free.reverse();
         for index in launch.indexes.iter() {
-            let id = self.id("i");
-            let mut tags = tags.clone();
+            let id = self.fresh("i");
+            let mut tags = plan.tags.clone();
             tags.extend(launch.tags());
-            self.world.nodes.push(Node {
+            let address = launch.private_address.or_else(|| free.pop());
+            assert!(address.is_some(), "RunInstances: InsufficientFreeAddressesInSubnet");
+            let node = Node {
                 role: launch.role.clone(),
                 index: if launch.role == Role::Master { 0 } else { index },
                 state: NodeState::Running,
-                instance_type: instance_type.clone(),
-                image_id: image_id.clone(),
-                private_address: launch.private_address.or(Some(Ipv4Addr::new(10, 0, (index >> 8) as u8, index as u8))),
+                instance_type: data.instance_type.clone(),
+                image_id: data.image_id.clone(),
+                private_address: address,
                 public_address: None,
-                market,
-                security_groups: Vec::new(),
+                market: data.market,
+                security_groups: vec![group.clone()],
                 launched: id.clone(),
-                id,
+                id: id.clone(),
                 tags,
-            });
+            };
+            self.instances.push(Instance { node, subnet: subnet.clone(), placement_group: data.placement_group.clone() });
+            ids.push(id);
         }
+        ids
     }
 
-    /// The youngest instance of an address: the one a replacement has made.
-    fn newest(&self, address: &Address) -> Option<String> {
-        let nodes = self.world.nodes.iter().filter(|node| &node.address() == address);
-        nodes.max_by(|a, b| a.launched.cmp(&b.launched)).map(|node| node.id.clone())
+    /// Changes what some nodes are.
+    pub fn each(&mut self, ids: &[String], change: impl Fn(&mut Node)) {
+        let ids: HashSet<&String> = ids.iter().collect();
+        self.instances.iter_mut().map(|it| &mut it.node).filter(|node| ids.contains(&node.id)).for_each(change);
     }
 
-    fn join(&mut self, nodes: &[Address]) {
-        let master = self.newest(&Address::Master).expect("a cluster has a master");
-        let ids: Vec<String> = nodes.iter().filter_map(|address| self.newest(address)).collect();
-        assert_eq!(ids.len(), nodes.len(), "only nodes that exist can be joined");
-        self.each(&ids, |node| {
-            node.tags.insert(JOINED_TAG.to_owned(), master.clone());
-        });
-    }
-
-    fn each(&mut self, ids: &[String], change: impl Fn(&mut Node)) {
-        self.world.nodes.iter_mut().filter(|node| ids.contains(&node.id)).for_each(change);
-    }
-
-    fn terminate(&mut self, ids: &[String]) {
-        if let Some(volume) = &mut self.world.volume
-            && volume.attached_to.as_ref().is_some_and(|id| ids.contains(id))
-        {
-            volume.attached_to = None;
+    /// Ends instances, for a reason; volumes are free again.
+    pub fn end(&mut self, ids: &[String], reason: &str) {
+        let ids: HashSet<&String> = ids.iter().collect();
+        for volume in &mut self.volumes {
+            volume.attached_to.take_if(|id| ids.contains(&*id));
         }
-        let (gone, left) = std::mem::take(&mut self.world.nodes).into_iter().partition(|node| ids.contains(&node.id));
-        self.world.nodes = left;
-        let gone: Vec<Node> = gone;
-        self.world.gone.extend(gone.into_iter().map(|node| GoneNode {
+        let (gone, left): (Vec<Instance>, _) =
+            std::mem::take(&mut self.instances).into_iter().partition(|it| ids.contains(&it.node.id));
+        self.instances = left;
+        self.gone.extend(gone.into_iter().map(|Instance { node, .. }| GoneNode {
             id: node.id,
             role: node.role,
             index: node.index,
-            reason: "Client.UserInitiatedShutdown".to_owned(),
+            reason: reason.to_owned(),
         }));
     }
 
     fn tags_of(&mut self, ids: &[String], change: impl Fn(&mut Tags)) {
-        let world = &mut self.world;
-        let single = [
-            world.vpc.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-            world.subnet.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-            world.gateway.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-            world.routes.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-            world.security_group.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-            world.volume.as_mut().map(|it| (it.id.clone(), &mut it.tags)),
-        ];
-        let groups = world.placement_groups.iter_mut().map(|it| (it.id.clone(), &mut it.tags));
-        let templates = world.templates.iter_mut().map(|it| (it.id.clone(), &mut it.tags));
-        let nodes = world.nodes.iter_mut().map(|it| (it.id.clone(), &mut it.tags));
-        for (id, tags) in single.into_iter().flatten().chain(groups).chain(templates).chain(nodes) {
-            if ids.contains(&id) {
+        let vpcs = self.vpcs.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let subnets = self.subnets.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let gateways = self.gateways.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let routes = self.routes.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let security_groups = self.security_groups.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let placement_groups = self.placement_groups.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let templates = self.templates.iter_mut().map(|(it, _)| (&it.id, &mut it.tags));
+        let volumes = self.volumes.iter_mut().map(|it| (&it.id, &mut it.tags));
+        let nodes = self.instances.iter_mut().map(|it| (&it.node.id, &mut it.node.tags));
+        let ids: HashSet<&String> = ids.iter().collect();
+        let network = vpcs.chain(subnets).chain(gateways).chain(routes).chain(security_groups);
+        for (id, tags) in network.chain(placement_groups).chain(templates).chain(volumes).chain(nodes) {
+            if ids.contains(id) {
                 change(tags);
             }
         }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.world().is_empty()
     }
 }

@@ -59,8 +59,6 @@ pub struct Subnet {
     pub vpc: String,
     pub cidr: Ipv4Network,
     pub zone: String,
-    /// Whether nodes get a public address at launch, their way to SSM and to packages.
-    pub publishes_addresses: bool,
     pub tags: Tags,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Blocker, Change, Difference, Effect, Plan, Reason, Sign, Step};
+use super::{Action, Blocker, Change, Difference, Effect, IDS_PER_CALL, Plan, Reason, Sign, Step};
 use crate::address::{Address, CLUSTER_TAG, Role};
 use crate::instance_types::{price_per_hour, volume_price_per_hour};
 use crate::quantity::{Money, VolumeSize};
@@ -18,7 +18,17 @@ pub(super) struct Draft<'a> {
     blockers: Vec<Blocker>,
     warnings: Vec<Blocker>,
     known: BTreeMap<Address, String>,
+    creators: BTreeMap<Address, usize>,
     makers: BTreeMap<Address, Vec<usize>>,
+}
+
+/// Tags that something has and should not, lacks, or has with another value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TagDrift {
+    missing: Tags,
+    extra: Vec<String>,
+    /// Present values of both.
+    was: Tags,
 }
 
 impl<'a> Draft<'a> {
@@ -31,13 +41,14 @@ impl<'a> Draft<'a> {
             blockers: Vec::new(),
             warnings: Vec::new(),
             known: BTreeMap::new(),
+            creators: BTreeMap::new(),
             makers: BTreeMap::new(),
         }
     }
 
-    /// Adds a step that must come after everything that makes `needs`; answers its position.
+    /// Adds a step that must come after the creation of all of `needs`; answers its position.
     pub fn step(&mut self, address: Address, needs: &[Address], action: Action) -> usize {
-        let after = self.makers_of(needs);
+        let after = self.creators_of(needs);
         self.step_after(address, after, action)
     }
 
@@ -45,8 +56,11 @@ impl<'a> Draft<'a> {
     pub fn step_after(&mut self, address: Address, mut after: Vec<usize>, action: Action) -> usize {
         after.sort_unstable();
         after.dedup();
+        let position = self.steps.len();
+        if creates(&action) {
+            self.creators.insert(address.clone(), position);
+        }
         self.steps.push(Step { address: address.clone(), after, action });
-        let position = self.steps.len() - 1;
         self.makers.entry(address).or_default().push(position);
         position
     }
@@ -57,34 +71,39 @@ impl<'a> Draft<'a> {
         self.steps.len() - 1
     }
 
-    /// Positions of the steps that make these addresses.
+    /// Positions of the steps after which these exist, as far as they do not exist yet.
+    pub fn creators_of(&self, addresses: &[Address]) -> Vec<usize> {
+        addresses.iter().filter_map(|address| self.creators.get(address)).copied().collect()
+    }
+
+    /// Positions of all steps that make or change these.
     pub fn makers_of(&self, addresses: &[Address]) -> Vec<usize> {
         addresses.iter().filter_map(|address| self.makers.get(address)).flatten().copied().collect()
     }
 
-    /// Whether any step makes or changes this address.
-    pub fn is_touched(&self, address: &Address) -> bool {
-        self.makers.contains_key(address)
+    /// Whether this plan creates it.
+    pub fn is_created(&self, address: &Address) -> bool {
+        self.creators.contains_key(address)
     }
 
-    /// Positions of every step so far.
-    pub fn all_steps(&self) -> Vec<usize> {
-        (0..self.steps.len()).collect()
+    /// Positions of the steps that do such a thing.
+    pub fn positions_of(&self, wanted: impl Fn(&Step) -> bool) -> Vec<usize> {
+        (0..self.steps.len()).filter(|position| wanted(&self.steps[*position])).collect()
     }
 
     /// Positions of the steps after which a node boots.
     pub fn booting(&self) -> Vec<usize> {
-        let boots = |step: &Step| matches!(step.action, Action::Launch(_) | Action::Start { .. } | Action::Resize { .. });
-        (0..self.steps.len()).filter(|position| boots(&self.steps[*position])).collect()
+        self.positions_of(boots)
     }
 
-    pub fn position_of(&self, wanted: impl Fn(&Action) -> bool) -> Option<usize> {
-        self.steps.iter().position(|step| wanted(&step.action))
+    /// Positions of the steps after which the master boots.
+    pub fn booting_master(&self) -> Vec<usize> {
+        self.positions_of(|step| step.address == Address::Master && boots(step))
     }
 
     /// Whether a new master is launched.
     pub fn relaunches_master(&self) -> bool {
-        self.position_of(|action| matches!(action, Action::Launch(launch) if launch.role == Role::Master)).is_some()
+        self.steps.iter().any(|step| matches!(&step.action, Action::Launch(launch) if launch.role == Role::Master))
     }
 
     pub fn know(&mut self, address: Address, id: &str) {
@@ -117,27 +136,41 @@ impl<'a> Draft<'a> {
         self.warnings.push(Blocker { address, message: message.into(), hint: hint.into() });
     }
 
-    /// Mends the tags of what exists; ewulf's own and EC2's are left alone.
-    pub fn mend_tags(&mut self, address: &Address, ids: &[String], present: &Tags) {
+    /// Mends the tags of one thing that exists; ewulf's own and EC2's are left alone.
+    pub fn mend_tags(&mut self, address: &Address, id: &str, present: &Tags) {
+        if let Some(drift) = self.tag_drift(present) {
+            self.mend_drift(address, &[id.to_owned()], drift);
+        }
+    }
+
+    /// What differs between the spec's tags and these.
+    pub fn tag_drift(&self, present: &Tags) -> Option<TagDrift> {
         let wanted = &self.spec.tags;
         let missing: Tags = wanted.iter().filter(|(key, value)| present.get(*key) != Some(value)).map(own).collect();
         let extra: Vec<String> = present.keys().filter(|key| !is_reserved(key) && !wanted.contains_key(*key)).cloned().collect();
         if missing.is_empty() && extra.is_empty() {
-            return;
+            return None;
         }
-        let mut details: Vec<Difference> = missing
-            .iter()
-            .map(|(key, value)| difference(format!("tags.{key}"), present.get(key).cloned(), Some(value.clone())))
+        let was = missing.keys().chain(&extra).filter_map(|key| present.get_key_value(key)).map(own).collect();
+        Some(TagDrift { missing, extra, was })
+    }
+
+    /// Mends the tags of all that drifted alike.
+    pub fn mend_drift(&mut self, address: &Address, ids: &[String], TagDrift { missing, extra, was }: TagDrift) {
+        let changed = missing.iter().map(|(key, value)| (key, Some(value.clone())));
+        let details: Vec<Difference> = changed
+            .chain(extra.iter().map(|key| (key, None)))
+            .map(|(key, to)| difference(format!("tags.{key}"), was.get(key).cloned(), to))
             .collect();
-        details.extend(extra.iter().map(|key| difference(format!("tags.{key}"), present.get(key).cloned(), None)));
         // Whether the spec or an outsider moved cannot be told from the tags alone; both are mended alike.
         self.change(Sign::Update, address.clone(), ids.len(), "tags", details, Reason::ChangedOutside, Effect::InPlace);
-        let needs = [address.clone()];
-        if !missing.is_empty() {
-            self.step(address.clone(), &needs, Action::SetTags { ids: ids.to_vec(), tags: missing });
-        }
-        if !extra.is_empty() {
-            self.step(address.clone(), &needs, Action::RemoveTags { ids: ids.to_vec(), keys: extra });
+        for ids in ids.chunks(IDS_PER_CALL) {
+            if !missing.is_empty() {
+                self.step(address.clone(), &[], Action::SetTags { ids: ids.to_vec(), tags: missing.clone() });
+            }
+            if !extra.is_empty() {
+                self.step(address.clone(), &[], Action::RemoveTags { ids: ids.to_vec(), keys: extra.clone() });
+            }
         }
     }
 
@@ -156,6 +189,24 @@ impl<'a> Draft<'a> {
             price_after: price_of_spec(self.spec),
         }
     }
+}
+
+fn creates(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::CreateVpc { .. }
+            | Action::CreateSubnet { .. }
+            | Action::CreateGateway
+            | Action::CreateRoutes
+            | Action::CreateSecurityGroup { .. }
+            | Action::CreatePlacementGroup { .. }
+            | Action::CreateTemplate { .. }
+            | Action::CreateVolume { .. }
+    )
+}
+
+fn boots(step: &Step) -> bool {
+    matches!(step.action, Action::Launch(_) | Action::Start { .. } | Action::Resize { .. })
 }
 
 fn own((key, value): (&String, &String)) -> (String, String) {

@@ -2,7 +2,9 @@
 //!
 //! [`plan`] and [`destroy`] are pure and deterministic; a plan leaves no choice to whoever carries it out.
 
+mod blueprint;
 mod draft;
+mod mesh;
 mod network;
 mod nodes;
 mod removal;
@@ -20,6 +22,10 @@ use crate::spec::{ClusterSpec, Market};
 use crate::world::{IngressRule, Tags, World};
 
 pub use removal::{destroy, remove_strays};
+
+/// Most ids that one call takes: TerminateInstances and CreateTags end there (ec2.md 2.8, 3.10), and RunInstances may ask
+/// for as many instances at once as its bucket holds (ec2.md 3.1).
+pub const IDS_PER_CALL: usize = 1000;
 
 /// What is to be done with one cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,7 +103,7 @@ pub struct Change {
 }
 
 /// An attribute, from what to what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Difference {
     pub attribute: String,
     pub from: Option<String>,
@@ -216,8 +222,6 @@ pub enum Action {
         cidr: Ipv4Network,
         zone: String,
     },
-    /// Makes nodes of the subnet get a public address at launch.
-    PublishAddresses,
     CreateGateway,
     AttachGateway,
     CreateRoutes,
@@ -249,6 +253,11 @@ pub enum Action {
     },
     AttachVolume {
         device: String,
+    },
+    /// Makes the shared file system as large as its volume, and notes its size on the volume.
+    GrowFileSystem {
+        gibibytes: u32,
+        shared_path: String,
     },
     Launch(Launch),
     Start {
@@ -335,8 +344,12 @@ pub struct Launch {
     pub template: String,
     /// Hash of what the nodes are made from, beyond image and type.
     pub fingerprint: String,
-    /// Address of the one node of this launch.
+    /// Address of the one node of this launch; the others get what is free.
     pub private_address: Option<Ipv4Addr>,
+    /// Whether the nodes ask for a public address, their way to SSM and to packages; otherwise the subnet decides.
+    pub public_address: bool,
+    /// Where the nodes have what they share.
+    pub shared_path: String,
     /// Tells this launch from earlier ones of the same nodes.
     pub generation: String,
 }
@@ -377,5 +390,7 @@ pub fn plan(spec: &ClusterSpec, world: &World) -> Plan {
     draft.finish()
 }
 
+#[cfg(test)]
+mod convergence_tests;
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,7 @@ fn own_network(draft: &mut Draft, own: &OwnNetwork) {
                 );
             }
             draft.know(Vpc, &vpc.id);
-            draft.mend_tags(&Vpc, std::slice::from_ref(&vpc.id), &vpc.tags);
+            draft.mend_tags(&Vpc, &vpc.id, &vpc.tags);
         }
     }
     subnet(draft, own);
@@ -94,7 +94,6 @@ fn subnet(draft: &mut Draft, own: &OwnNetwork) {
         None => {
             draft.create(Subnet, format!("subnet {} in {zone}", own.cidr), Reason::NotThere);
             draft.step(Subnet, &[Vpc], Action::CreateSubnet { cidr: own.cidr, zone });
-            draft.step(Subnet, &[Subnet], Action::PublishAddresses);
         }
         Some(subnet) => {
             if own.zone.as_ref().is_some_and(|wanted| wanted.as_str() != subnet.zone) {
@@ -105,12 +104,7 @@ fn subnet(draft: &mut Draft, own: &OwnNetwork) {
                 );
             }
             draft.know(Subnet, &subnet.id);
-            draft.mend_tags(&Subnet, std::slice::from_ref(&subnet.id), &subnet.tags);
-            if !subnet.publishes_addresses {
-                let details = vec![difference("public addresses at launch", Some("no".into()), Some("yes".into()))];
-                draft.change(Sign::Update, Subnet, 1, "subnet", details, Reason::Unfinished, Effect::InPlace);
-                draft.step(Subnet, &[Subnet], Action::PublishAddresses);
-            }
+            draft.mend_tags(&Subnet, &subnet.id, &subnet.tags);
         }
     }
 }
@@ -127,7 +121,7 @@ fn gateway(draft: &mut Draft) {
         return;
     };
     draft.know(Gateway, &gateway.id);
-    draft.mend_tags(&Gateway, std::slice::from_ref(&gateway.id), &gateway.tags);
+    draft.mend_tags(&Gateway, &gateway.id, &gateway.tags);
     if gateway.attached_to.is_none() {
         let details = vec![difference("attached to", None, Some("vpc".into()))];
         draft.change(Sign::Update, Gateway, 1, "internet gateway", details, Reason::Unfinished, Effect::InPlace);
@@ -139,16 +133,15 @@ fn routes(draft: &mut Draft) {
     let Some(routes) = &draft.world.routes else {
         draft.create(Routes, "route table with a default route to the gateway", Reason::NotThere);
         let table = draft.step(Routes, &[Vpc], Action::CreateRoutes);
-        let mut after = draft.makers_of(&[Subnet]);
-        after.push(table);
-        draft.step_after(Routes, after, Action::AssociateRoutes);
+        draft.step(Routes, &[Routes, Subnet], Action::AssociateRoutes);
+        // Only an attached gateway can be routed to.
         let mut after = draft.makers_of(&[Gateway]);
         after.push(table);
         draft.step_after(Routes, after, Action::CreateDefaultRoute);
         return;
     };
     draft.know(Routes, &routes.id);
-    draft.mend_tags(&Routes, std::slice::from_ref(&routes.id), &routes.tags);
+    draft.mend_tags(&Routes, &routes.id, &routes.tags);
     let subnet = draft.world.subnet.as_ref().map(|subnet| subnet.id.clone());
     if subnet.as_ref().is_none_or(|id| !routes.associated_subnets.contains(id)) {
         let details = vec![difference("associated with", None, Some("subnet".into()))];
@@ -159,7 +152,8 @@ fn routes(draft: &mut Draft) {
     if routes.default_gateway.is_none() || routes.default_gateway != gateway {
         let details = vec![difference("route to 0.0.0.0/0", routes.default_gateway.clone(), Some("gateway".into()))];
         draft.change(Sign::Update, Routes, 1, "route table", details, Reason::Unfinished, Effect::InPlace);
-        draft.step(Routes, &[Gateway], Action::CreateDefaultRoute);
+        let after = draft.makers_of(&[Gateway]);
+        draft.step_after(Routes, after, Action::CreateDefaultRoute);
     }
 }
 
@@ -203,7 +197,7 @@ fn security_group(draft: &mut Draft) {
         return;
     };
     draft.know(SecurityGroup, &group.id);
-    draft.mend_tags(&SecurityGroup, std::slice::from_ref(&group.id), &group.tags);
+    draft.mend_tags(&SecurityGroup, &group.id, &group.tags);
     let missing: Vec<IngressRule> = wanted.iter().filter(|rule| !group.ingress.contains(rule)).cloned().collect();
     let extra: Vec<IngressRule> = group.ingress.iter().filter(|rule| !wanted.contains(rule)).cloned().collect();
     if missing.is_empty() && extra.is_empty() {
@@ -240,7 +234,7 @@ fn volume(draft: &mut Draft) {
         return;
     };
     draft.know(Address::Volume, &volume.id);
-    draft.mend_tags(&Address::Volume, std::slice::from_ref(&volume.id), &volume.tags);
+    draft.mend_tags(&Address::Volume, &volume.id, &volume.tags);
     let keep = shared.keep.to_string();
     let tagged = volume.tags.get(crate::address::KEEP_TAG);
     if tagged != Some(&keep) {

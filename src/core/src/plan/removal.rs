@@ -1,8 +1,11 @@
 //! The plan that removes a cluster: nodes first, then what they stood on, in the order EC2 demands (ec2.md 5.1).
 
+use std::collections::BTreeMap;
+
 use super::draft::price_of_world;
-use super::{Action, Change, Effect, Plan, Reason, Sign, Step};
-use crate::address::{Address, CLUSTER_TAG, Indexes, KEEP_TAG, Role};
+use super::nodes::shown_as;
+use super::{Action, Change, Effect, IDS_PER_CALL, Plan, Reason, Sign, Step};
+use crate::address::{Address, CLUSTER_TAG, KEEP_TAG, Role};
 use crate::world::{Node, Stray, World};
 
 /// Computes what removes everything of the cluster; a volume tagged to be kept stays unless `with_kept_volume`.
@@ -91,23 +94,19 @@ impl Removal {
         });
     }
 
-    /// All nodes end in one call; answers the step to wait for.
+    /// All nodes end in one call, or as few as there can be; answers the steps to wait for.
     fn nodes(&mut self, world: &World) -> Vec<usize> {
-        if world.nodes.is_empty() {
-            return Vec::new();
+        let mut roles: BTreeMap<&Role, Vec<&Node>> = BTreeMap::new();
+        for node in &world.nodes {
+            roles.entry(&node.role).or_default().push(node);
         }
-        let mut roles: Vec<&Role> = world.nodes.iter().map(|node| &node.role).collect();
-        roles.dedup();
-        for role in roles {
-            let nodes: Vec<&Node> = world.nodes.iter().filter(|node| &node.role == role).collect();
-            let address = match role {
-                Role::Master => Address::Master,
-                Role::Worker(group) => Address::Workers(group.clone(), Indexes::new(nodes.iter().map(|node| node.index))),
-            };
+        for (role, nodes) in roles {
+            let address = shown_as(role, nodes.iter().map(|node| node.index));
             self.change(address, nodes.len(), &format!("{} × {}", nodes.len(), nodes[0].instance_type));
         }
-        let ids = world.nodes.iter().map(|node| node.id.clone()).collect();
-        vec![self.step(Address::Mesh, Vec::new(), Action::Terminate { ids })]
+        let ids: Vec<String> = world.nodes.iter().map(|node| node.id.clone()).collect();
+        let chunks = ids.chunks(IDS_PER_CALL);
+        chunks.map(|ids| self.step(Address::Mesh, Vec::new(), Action::Terminate { ids: ids.to_vec() })).collect()
     }
 
     fn network(&mut self, world: &World, nodes: &[usize]) {
@@ -132,9 +131,10 @@ impl Removal {
             self.step(Address::Gateway, after, Action::DeleteGateway { id: gateway.id.clone() });
         }
         if let Some(routes) = &world.routes {
-            // Undone by name rather than left to the subnet's deletion: so the two need not wait for each other.
+            // Associations are undone by name rather than left to the subnet's deletion: so a route table need not wait
+            // for anything, and is gone long before the VPC.
             let action = Action::DeleteRoutes { id: routes.id.clone(), associations: routes.associations.clone() };
-            before_vpc.push(self.delete(Address::Routes, "route table", nodes.to_vec(), action));
+            before_vpc.push(self.delete(Address::Routes, "route table", Vec::new(), action));
         }
         if let Some(vpc) = &world.vpc {
             let action = Action::DeleteVpc { id: vpc.id.clone() };

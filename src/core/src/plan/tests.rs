@@ -1,18 +1,17 @@
 //! Plans judged by the simulator.
 
-use proptest::prelude::*;
-
 use super::*;
-use crate::simulator::Simulator;
+use crate::quantity::VolumeSize;
+use crate::simulator::{Outcome, Simulator};
 use crate::spec::Ready;
 use crate::world::{Ami, Gateway, Image, NodeState, Stray, Volume, Vpc};
 
-fn spec(text: &str) -> ClusterSpec {
+pub(super) fn spec(text: &str) -> ClusterSpec {
     crate::spec::load_cluster("test.yaml", text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}")).spec
 }
 
 /// A spec of one or two groups.
-fn spec_of(compute: u32, extra: u32, worker_type: &str, volume: bool, placement: &str, tag: &str) -> ClusterSpec {
+pub(super) fn spec_of(compute: u32, extra: u32, worker_type: &str, volume: bool, placement: &str, tag: &str) -> ClusterSpec {
     let mut text = format!(
         "cluster: test\nnetwork:\n  cidr: 10.1.0.0/24\nmaster:\n  instance_type: c7i.large\n  image: master\n\
          tags: {{team: {tag}}}\nworkers:\n- {{group: compute, count: {compute}, instance_type: {worker_type}, image: worker, placement: {placement}}}\n"
@@ -26,7 +25,7 @@ fn spec_of(compute: u32, extra: u32, worker_type: &str, volume: bool, placement:
     spec(&text)
 }
 
-fn world_with_images() -> World {
+pub(super) fn world_with_images() -> World {
     let mut world = World::empty("test".parse().unwrap());
     for name in ["master", "worker"] {
         let ami = Ami { id: format!("ami-{name}"), root_device: "/dev/xvda".into(), root_gibibytes: 8 };
@@ -36,9 +35,9 @@ fn world_with_images() -> World {
     world
 }
 
-fn applied(spec: &ClusterSpec) -> Simulator {
+pub(super) fn applied(spec: &ClusterSpec) -> Simulator {
     let mut simulator = Simulator::new(world_with_images());
-    let first = plan(spec, &simulator.world);
+    let first = plan(spec, &simulator.world());
     assert_eq!(first.blockers, vec![]);
     simulator.run(&first);
     simulator
@@ -48,7 +47,7 @@ fn applied(spec: &ClusterSpec) -> Simulator {
 fn a_second_plan_after_an_apply_is_empty() {
     let spec = spec_of(3, 2, "c7i.large", true, "cluster", "a");
     let simulator = applied(&spec);
-    let second = plan(&spec, &simulator.world);
+    let second = plan(&spec, &simulator.world());
     assert_eq!(second.changes, vec![]);
     assert!(second.is_empty());
 }
@@ -57,7 +56,7 @@ fn a_second_plan_after_an_apply_is_empty() {
 fn growing_a_group_launches_only_the_new_indexes() {
     let mut simulator = applied(&spec_of(2, 0, "c7i.large", false, "none", "a"));
     let grown = spec_of(4, 0, "c7i.large", false, "none", "a");
-    let growth = plan(&grown, &simulator.world);
+    let growth = plan(&grown, &simulator.world());
     let launches: Vec<&Launch> = growth
         .steps
         .iter()
@@ -70,24 +69,24 @@ fn growing_a_group_launches_only_the_new_indexes() {
     assert_eq!(launches[0].indexes, Indexes::new([2, 3]));
     assert!(!growth.steps.iter().any(|step| matches!(step.action, Action::Terminate { .. })));
     simulator.run(&growth);
-    assert!(plan(&grown, &simulator.world).is_empty());
+    assert!(plan(&grown, &simulator.world()).is_empty());
 }
 
 #[test]
 fn shrinking_a_group_takes_the_highest_indexes() {
     let mut simulator = applied(&spec_of(4, 0, "c7i.large", false, "none", "a"));
     let shrunk = spec_of(2, 0, "c7i.large", false, "none", "a");
-    let shrinking = plan(&shrunk, &simulator.world);
+    let shrinking = plan(&shrunk, &simulator.world());
     assert_eq!(shrinking.steps.len(), 1);
     simulator.run(&shrinking);
-    let left: Vec<String> = simulator.world.nodes.iter().map(|node| node.address().to_string()).collect();
+    let left: Vec<String> = simulator.world().nodes.iter().map(|node| node.address().to_string()).collect();
     assert_eq!(left, ["node/master", "node/compute/0", "node/compute/1"]);
 }
 
 #[test]
 fn a_changed_type_launches_new_workers_before_it_ends_old_ones() {
     let simulator = applied(&spec_of(2, 0, "c7i.large", false, "none", "a"));
-    let changed = plan(&spec_of(2, 0, "c7i.xlarge", false, "none", "a"), &simulator.world);
+    let changed = plan(&spec_of(2, 0, "c7i.xlarge", false, "none", "a"), &simulator.world());
     let position = |wanted: fn(&Action) -> bool| changed.steps.iter().position(|step| wanted(&step.action)).unwrap();
     let launch = position(|action| matches!(action, Action::Launch(_)));
     let join = position(|action| matches!(action, Action::Join { .. }));
@@ -101,11 +100,11 @@ fn a_changed_type_launches_new_workers_before_it_ends_old_ones() {
 fn a_stopped_node_is_started_and_joined_again() {
     let spec = spec_of(2, 0, "c7i.large", false, "none", "a");
     let mut simulator = applied(&spec);
-    simulator.world.nodes[1].state = NodeState::Stopped;
-    let mending = plan(&spec, &simulator.world);
+    simulator.instances[1].node.state = NodeState::Stopped;
+    let mending = plan(&spec, &simulator.world());
     assert!(mending.changes.iter().any(|change| change.reason == Reason::StoppedOutside));
     simulator.run(&mending);
-    assert!(plan(&spec, &simulator.world).is_empty());
+    assert!(plan(&spec, &simulator.world()).is_empty());
 }
 
 #[test]
@@ -113,12 +112,23 @@ fn a_master_of_another_type_is_resized_and_keeps_its_address() {
     let mut spec = spec_of(1, 0, "c7i.large", true, "none", "a");
     let mut simulator = applied(&spec);
     spec.master.instance_type = "c7i.xlarge".parse().unwrap();
-    let id = simulator.world.master().unwrap().id.clone();
-    let resizing = plan(&spec, &simulator.world);
+    let id = simulator.world().master().unwrap().id.clone();
+    let resizing = plan(&spec, &simulator.world());
     assert!(resizing.changes.iter().any(|change| change.effect == Effect::NeedsStop));
     simulator.run(&resizing);
-    assert_eq!(simulator.world.master().unwrap().id, id);
-    assert!(plan(&spec, &simulator.world).is_empty());
+    assert_eq!(simulator.world().master().unwrap().id, id);
+    assert!(plan(&spec, &simulator.world()).is_empty());
+}
+
+#[test]
+fn a_master_that_is_resized_gets_the_tags_of_the_spec_in_the_same_plan() {
+    let mut spec = spec_of(1, 0, "c7i.large", true, "none", "a");
+    let mut simulator = applied(&spec);
+    spec.master.instance_type = "c7i.xlarge".parse().unwrap();
+    spec.tags.insert("team".to_owned(), "search".to_owned());
+    simulator.run(&plan(&spec, &simulator.world()));
+    assert_eq!(simulator.world().master().unwrap().tag("team"), Some("search"));
+    assert!(plan(&spec, &simulator.world()).is_empty());
 }
 
 #[test]
@@ -134,14 +144,15 @@ fn a_missing_image_blocks_the_plan_and_says_how_to_bake_it() {
 fn destroy_keeps_a_kept_volume_and_the_next_apply_adopts_it() {
     let spec = spec_of(1, 0, "c7i.large", true, "none", "a");
     let mut simulator = applied(&spec);
-    let volume = simulator.world.volume.clone().unwrap().id;
-    simulator.run(&destroy(&simulator.world, false));
-    assert_eq!(simulator.world.volume.as_ref().map(|volume| volume.id.clone()), Some(volume.clone()));
-    assert!(simulator.world.nodes.is_empty() && simulator.world.vpc.is_none() && simulator.world.templates.is_empty());
-    simulator.run(&plan(&spec, &simulator.world));
-    assert_eq!(simulator.world.volume.as_ref().map(|volume| volume.id.clone()), Some(volume));
-    simulator.run(&destroy(&simulator.world, true));
-    assert!(simulator.world.is_empty());
+    let volume = simulator.volumes[0].id.clone();
+    simulator.run(&destroy(&simulator.world(), false));
+    assert_eq!(simulator.world().volume.map(|volume| volume.id), Some(volume.clone()));
+    let left = simulator.world();
+    assert!(left.nodes.is_empty() && left.vpc.is_none() && left.templates.is_empty());
+    simulator.run(&plan(&spec, &simulator.world()));
+    assert_eq!(simulator.world().volume.map(|volume| volume.id), Some(volume));
+    simulator.run(&destroy(&simulator.world(), true));
+    assert!(simulator.is_empty());
 }
 
 #[test]
@@ -149,97 +160,175 @@ fn a_cluster_that_is_only_to_run_is_never_joined_and_its_next_plan_is_empty() {
     let mut spec = spec_of(2, 0, "c7i.large", true, "none", "a");
     spec.ready = Ready::Running;
     let mut simulator = Simulator::new(world_with_images());
-    let first = plan(&spec, &simulator.world);
+    let first = plan(&spec, &simulator.world());
     assert!(first.steps.iter().any(|step| matches!(step.action, Action::AwaitRunning { .. })));
     assert!(!first.steps.iter().any(|step| matches!(step.action, Action::Join { .. })));
     simulator.run(&first);
-    assert!(plan(&spec, &simulator.world).is_empty());
+    assert!(plan(&spec, &simulator.world()).is_empty());
 }
 
-/// A world as it is after an apply, with a second network that a lost answer left behind.
-fn with_strays(world: World) -> World {
-    let mut world = world;
-    let vpc = |id: &str| Vpc { id: id.into(), cidr: "10.1.0.0/24".parse().unwrap(), tags: Tags::new() };
-    let gateway = Gateway { id: "igw-stray".into(), attached_to: Some("vpc-stray".into()), tags: Tags::new() };
-    let volume = world.volume.clone().map(|volume| Volume { id: "vol-stray".into(), attached_to: None, ..volume });
-    world.strays = vec![Stray::Gateway(gateway), Stray::Vpc(vpc("vpc-stray"))];
-    world.strays.extend(volume.map(Stray::Volume));
-    world
+/// Adds what lost answers may leave behind: a second network and a second volume.
+fn add_strays(simulator: &mut Simulator) {
+    let cidr = "10.1.0.0/24".parse().unwrap();
+    simulator.vpcs.push(Vpc { id: "vpc-stray".into(), cidr, tags: Tags::new() });
+    let attached_to = Some("vpc-stray".into());
+    simulator.gateways.push(Gateway { id: "igw-stray".into(), attached_to, tags: Tags::new() });
+    let volume = Volume { id: "vol-stray".into(), attached_to: None, ..simulator.volumes[0].clone() };
+    simulator.volumes.push(volume);
 }
 
 #[test]
 fn what_was_made_twice_goes_with_the_next_apply_but_no_data() {
     let spec = spec_of(2, 0, "c7i.large", true, "none", "a");
     let mut simulator = applied(&spec);
-    simulator.world = with_strays(simulator.world);
-    let mending = plan(&spec, &simulator.world);
+    add_strays(&mut simulator);
+    let mending = plan(&spec, &simulator.world());
     assert_eq!(mending.totals().delete, 2);
     assert!(mending.changes.iter().all(|change| change.reason == Reason::Doubled));
     assert_eq!(mending.warnings.len(), 1);
     simulator.run(&mending);
-    assert!(matches!(simulator.world.strays.as_slice(), [Stray::Volume(_)]));
-    assert!(plan(&spec, &simulator.world).is_empty());
-    simulator.run(&destroy(&simulator.world, true));
-    assert!(simulator.world.is_empty());
+    assert!(matches!(simulator.world().strays.as_slice(), [Stray::Volume(_)]));
+    assert!(plan(&spec, &simulator.world()).is_empty());
+    simulator.run(&destroy(&simulator.world(), true));
+    assert!(simulator.is_empty());
 }
 
-fn any_spec() -> impl Strategy<Value = ClusterSpec> {
-    let types = prop_oneof![Just("c7i.large"), Just("c7i.xlarge")];
-    let placements = prop_oneof![Just("none"), Just("cluster")];
-    (1_u32..6, 0_u32..3, types, any::<bool>(), placements, prop_oneof![Just("a"), Just("b")])
-        .prop_map(|(compute, extra, kind, volume, placement, tag)| spec_of(compute, extra, kind, volume, placement, tag))
+/// The steps of a plan that do such a thing.
+fn steps(plan: &Plan, wanted: fn(&Action) -> bool) -> Vec<&Step> {
+    plan.steps.iter().filter(|step| wanted(&step.action)).collect()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+/// Whether one step must have ended before another begins.
+fn is_before(plan: &Plan, first: usize, then: usize) -> bool {
+    plan.steps[then].after.iter().any(|step| *step == first || is_before(plan, first, *step))
+}
 
-    #[test]
-    fn any_spec_from_any_world_converges_in_one_apply(from in any_spec(), to in any_spec()) {
-        let mut simulator = applied(&from);
-        let change = plan(&to, &simulator.world);
-        simulator.run(&change);
-        let rest = plan(&to, &simulator.world);
-        prop_assert!(rest.is_empty(), "{:#?}", rest.changes);
-    }
+fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> usize {
+    plan.steps.iter().position(wanted).unwrap()
+}
 
-    #[test]
-    fn an_apply_cut_anywhere_converges_in_the_next(from in any_spec(), to in any_spec(), cut in 0_usize..40) {
-        let mut simulator = applied(&from);
-        let change = plan(&to, &simulator.world);
-        simulator.run_steps(&change, cut.min(change.steps.len()));
-        let rest = plan(&to, &simulator.world);
-        simulator.run(&rest);
-        let last = plan(&to, &simulator.world);
-        prop_assert!(last.is_empty(), "{:#?}", last.changes);
-        let wanted = to.node_count() as usize;
-        prop_assert_eq!(simulator.world.nodes.len(), wanted);
-    }
-
-    #[test]
-    fn the_order_of_lists_does_not_change_the_plan(from in any_spec(), to in any_spec()) {
-        let world = applied(&from).world;
-        let mut shuffled = world.clone();
-        shuffled.nodes.reverse();
-        shuffled.templates.reverse();
-        shuffled.placement_groups.reverse();
-        shuffled.normalise();
-        prop_assert_eq!(plan(&to, &world), plan(&to, &shuffled));
-    }
-
-    #[test]
-    fn destroy_leaves_nothing_from_any_cut(from in any_spec(), cut in 0_usize..40) {
-        let mut simulator = Simulator::new(world_with_images());
-        let creation = plan(&from, &simulator.world);
-        simulator.run_steps(&creation, cut.min(creation.steps.len()));
-        simulator.run(&destroy(&simulator.world, true));
-        prop_assert!(simulator.world.is_empty());
-    }
-
-    #[test]
-    fn steps_only_wait_for_earlier_steps(from in any_spec(), to in any_spec()) {
-        let change = plan(&to, &applied(&from).world);
-        for (position, step) in change.steps.iter().enumerate() {
-            prop_assert!(step.after.iter().all(|earlier| *earlier < position));
+#[test]
+fn workers_are_launched_after_the_master_has_its_address() {
+    let first = plan(&spec_of(3, 2, "c7i.large", false, "none", "a"), &world_with_images());
+    let is_master = |step: &Step| matches!(&step.action, Action::Launch(launch) if launch.role == Role::Master);
+    let master = position(&first, is_master);
+    for (worker, step) in first.steps.iter().enumerate() {
+        if matches!(step.action, Action::Launch(_)) && !is_master(step) {
+            assert!(is_before(&first, master, worker), "{step:?}");
         }
     }
+}
+
+#[test]
+fn a_lost_master_gets_no_address_that_a_worker_has() {
+    let spec = spec_of(2, 0, "c7i.large", false, "none", "a");
+    let mut simulator = applied(&spec);
+    let master = simulator.world().master().unwrap().clone();
+    simulator.end(&[master.id], "Server.InternalError");
+    let taken = master.private_address;
+    simulator.instances[0].node.private_address = taken;
+    let mending = plan(&spec, &simulator.world());
+    simulator.run(&mending);
+    assert_ne!(simulator.world().master().unwrap().private_address, taken);
+    assert!(plan(&spec, &simulator.world()).is_empty());
+}
+
+#[test]
+fn no_call_of_a_plan_takes_more_than_a_thousand_of_anything() {
+    let mut many = spec(
+        "cluster: test\nnetwork: {cidr: 10.1.0.0/16}\nready: running\n\
+         master: {instance_type: c7i.large, image: master}\ntags: {team: a}\n\
+         workers: [{group: compute, count: 2500, instance_type: c7i.large, image: worker}]\n",
+    );
+    let mut simulator = applied(&many);
+    for instance in &mut simulator.instances {
+        instance.node.state = NodeState::Stopped;
+    }
+    many.tags.insert("team".into(), "b".into());
+    let mending = plan(&many, &simulator.world());
+    assert_eq!(steps(&mending, |action| matches!(action, Action::Start { .. })).len(), 4);
+    assert!(steps(&mending, |action| matches!(action, Action::SetTags { .. })).len() < 15);
+    // The simulator counts what each call takes.
+    simulator.run(&mending);
+    assert!(plan(&many, &simulator.world()).is_empty());
+    let removal = destroy(&simulator.world(), true);
+    assert_eq!(steps(&removal, |action| matches!(action, Action::Terminate { .. })).len(), 3);
+    simulator.run(&removal);
+    assert!(simulator.is_empty());
+}
+
+#[test]
+fn nodes_that_are_only_to_run_know_their_shared_path() {
+    let mut spec = spec_of(2, 0, "c7i.large", false, "none", "a");
+    spec.ready = Ready::Running;
+    spec.shared.path = "/data".parse().unwrap();
+    let first = plan(&spec, &world_with_images());
+    let paths = first.steps.iter().filter_map(|step| match &step.action {
+        Action::Launch(launch) => Some(launch.shared_path.as_str()),
+        _ => None,
+    });
+    assert_eq!(paths.collect::<Vec<_>>(), ["/data", "/data"]);
+}
+
+#[test]
+fn the_volume_is_attached_once_the_master_runs_whatever_the_workers_do() {
+    let first = plan(&spec_of(3, 0, "c7i.large", true, "none", "a"), &world_with_images());
+    let attach = position(&first, |step| matches!(step.action, Action::AttachVolume { .. }));
+    for (worker, step) in first.steps.iter().enumerate() {
+        if matches!(&step.action, Action::Launch(launch) if launch.role != Role::Master) {
+            assert!(!is_before(&first, worker, attach));
+        }
+    }
+}
+
+/// Steps in sequence, where each takes as many calls one after the other as are given.
+fn depth(plan: &Plan, calls: fn(&Action) -> usize) -> usize {
+    let mut depths: Vec<usize> = Vec::new();
+    for step in &plan.steps {
+        let before = step.after.iter().map(|earlier| depths[*earlier]).max().unwrap_or(0);
+        depths.push(before + calls(&step.action));
+    }
+    depths.into_iter().max().unwrap_or(0)
+}
+
+/// EC2 calls of an action, polls left out: what is removed waits for one, what is launched for one at the end.
+fn calls(action: &Action) -> usize {
+    match action {
+        Action::AwaitRunning { .. } | Action::Join { .. } => 0,
+        Action::DeleteRoutes { associations, .. } => 1 + associations.len(),
+        _ => 1,
+    }
+}
+
+#[test]
+fn a_cluster_is_made_and_removed_in_few_calls() {
+    let mut spec = spec_of(100, 0, "c7i.large", false, "cluster", "a");
+    spec.ready = Ready::Running;
+    let mut simulator = Simulator::new(world_with_images());
+    let creation = plan(&spec, &simulator.world());
+    let count = |plan: &Plan| plan.steps.iter().map(|step| calls(&step.action)).sum::<usize>();
+    // VPC, subnet, master, workers; after 11 reads.
+    assert_eq!((count(&creation), depth(&creation, calls)), (14, 4));
+    simulator.run(&creation);
+    let removal = destroy(&simulator.world(), false);
+    // Nodes, what they stood in, what that stood in; after 9 reads.
+    assert_eq!((count(&removal), depth(&removal, calls)), (11, 3));
+}
+
+#[test]
+fn a_file_system_grows_after_its_volume_even_when_an_apply_was_cut_between() {
+    let mut spec = spec_of(1, 0, "c7i.large", true, "none", "a");
+    let mut simulator = applied(&spec);
+    spec.shared.volume = VolumeSize::from_gibibytes(16);
+    let growth = plan(&spec, &simulator.world());
+    let grows = |action: &Action| matches!(action, Action::GrowFileSystem { gibibytes: 16, .. });
+    assert_eq!(steps(&growth, grows).len(), 1);
+    // Killed after ModifyVolume.
+    simulator.run_so(&growth, 1, |position| position as u64, |_| Outcome::Done);
+    assert_eq!(simulator.volumes[0].gibibytes, 16);
+    let rest = plan(&spec, &simulator.world());
+    assert!(grows(&rest.steps[0].action) && rest.steps.len() == 1);
+    assert_eq!(rest.changes[0].reason, Reason::Unfinished);
+    simulator.run(&rest);
+    assert!(plan(&spec, &simulator.world()).is_empty());
 }

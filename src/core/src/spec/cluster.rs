@@ -141,7 +141,7 @@ pub struct WorkerGroup {
     /// Name of the group, unique in the cluster.
     pub group: GroupName,
     /// How many workers.
-    #[schemars(range(min = 1, max = 1000), extend("x-ewulf-hint" = "a group has 1 to 1000 workers; remove the group to have none"))]
+    #[schemars(range(min = 1, max = 10000), extend("x-ewulf-hint" = "a group has 1 to 10000 workers; remove the group to have none"))]
     pub count: u32,
     /// Their instance type.
     pub instance_type: InstanceType,

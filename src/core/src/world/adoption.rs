@@ -111,7 +111,7 @@ mod tests {
 
     fn subnet(id: &str, vpc: &str) -> Subnet {
         let cidr = "10.42.0.0/24".parse().unwrap();
-        Subnet { id: id.into(), vpc: vpc.into(), cidr, zone: "z".into(), publishes_addresses: true, tags: Tags::new() }
+        Subnet { id: id.into(), vpc: vpc.into(), cidr, zone: "z".into(), tags: Tags::new() }
     }
 
     fn gateway(id: &str, vpc: Option<&str>) -> Gateway {

@@ -1,0 +1,289 @@
+//! Whatever happens to a cluster and to the runs on it, applies bring it to its spec and destroy removes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::tests::{spec, world_with_images};
+use super::*;
+use crate::simulator::{Outcome, Simulator};
+use crate::spec::ClusterSpec;
+use crate::world::{ExistingNetwork, GoneNode, Image, NodeState};
+
+/// What differs between one spec of a cluster and another.
+#[derive(Debug, Clone)]
+struct Wish {
+    groups: Vec<(&'static str, u32, &'static str, &'static str, &'static str)>,
+    master_type: &'static str,
+    volume: Option<u32>,
+    ready: &'static str,
+    ssh_from: Option<&'static str>,
+    tag: &'static str,
+}
+
+impl Wish {
+    fn spec(&self, existing: bool) -> ClusterSpec {
+        let ssh = self.ssh_from.map_or(String::new(), |network| format!(", ssh_from: [{network}]"));
+        let network = if existing { "vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0" } else { "cidr: 10.1.0.0/26" };
+        let mut text = format!(
+            "cluster: test\nready: {}\nnetwork: {{{network}{ssh}}}\nmaster: {{instance_type: {}, image: master}}\ntags: {{team: {}}}\n",
+            self.ready, self.master_type, self.tag
+        );
+        if let Some(size) = self.volume {
+            text.push_str(&format!("shared: {{volume: {size}GiB, keep: true}}\n"));
+        }
+        text.push_str("workers:\n");
+        for (group, count, kind, placement, market) in &self.groups {
+            text.push_str(&format!(
+                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}}}\n"
+            ));
+        }
+        spec(&text)
+    }
+}
+
+fn any_group(name: &'static str) -> impl Strategy<Value = (&'static str, u32, &'static str, &'static str, &'static str)> {
+    let kinds = prop_oneof![Just("c7i.large"), Just("c7i.xlarge")];
+    let placements = prop_oneof![Just("none"), Just("cluster")];
+    let markets = prop_oneof![3 => Just("on-demand"), 1 => Just("spot")];
+    (Just(name), 1_u32..6, kinds, placements, markets)
+}
+
+fn any_wish() -> impl Strategy<Value = Wish> {
+    let groups = prop_oneof![
+        any_group("compute").prop_map(|group| vec![group]),
+        any_group("extra").prop_map(|group| vec![group]),
+        (any_group("compute"), any_group("extra")).prop_map(|(one, two)| vec![one, two]),
+    ];
+    let ssh = prop_oneof![Just(None), Just(Some("192.0.2.0/24")), Just(Some("198.51.100.0/24"))];
+    let ready = prop_oneof![Just("joined"), Just("running")];
+    let types = prop_oneof![Just("c7i.large"), Just("c7i.xlarge")];
+    (groups, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]).prop_map(
+        |(groups, master_type, volume, ready, ssh_from, tag)| Wish { groups, master_type, volume, ready, ssh_from, tag },
+    )
+}
+
+/// How a run goes: how far, in which order, and how each step ends.
+#[derive(Debug, Clone)]
+struct Course {
+    most: usize,
+    seed: u64,
+}
+
+fn any_course() -> impl Strategy<Value = Course> {
+    (0_usize..45, any::<u64>()).prop_map(|(most, seed)| Course { most, seed })
+}
+
+/// A number that looks like chance, the same for the same inputs.
+fn mix(seed: u64, position: usize, salt: u64) -> u64 {
+    let mut value = seed ^ (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    for shift in [30, 27, 31] {
+        value = (value ^ (value >> shift)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    value
+}
+
+impl Course {
+    fn run(&self, simulator: &mut Simulator, plan: &Plan) {
+        let outcome = |position| match mix(self.seed, position, 1) % 16 {
+            0 => Outcome::Lost,
+            1 => Outcome::Half,
+            2 => Outcome::Died,
+            3 | 4 => Outcome::Twice,
+            _ => Outcome::Done,
+        };
+        simulator.run_so(plan, self.most, |position| mix(self.seed, position, 2), outcome);
+    }
+
+    /// Every step ends well, in an order of chance.
+    fn run_well(&self, simulator: &mut Simulator, plan: &Plan) {
+        let done = simulator.run_so(plan, usize::MAX, |position| mix(self.seed, position, 3), |_| Outcome::Done);
+        assert_eq!(done, plan.steps.len());
+    }
+}
+
+/// What others do to a cluster.
+fn drift(simulator: &mut Simulator, seed: u64) {
+    for round in 0..(seed % 4) {
+        let chance = mix(seed, round as usize, 4);
+        let nodes = simulator.instances.len().max(1);
+        let node = simulator.instances.get((chance / 16) as usize % nodes).map(|instance| instance.node.id.clone());
+        match (chance % 10, node) {
+            (0, Some(id)) => simulator.each(&[id], |node| node.state = NodeState::Stopped),
+            (1, Some(id)) => simulator.end(&[id], "Server.SpotInstanceTermination"),
+            (2, Some(id)) => simulator.each(&[id], |node| drop(node.tags.remove("team"))),
+            (3, Some(id)) => simulator.each(&[id], |node| drop(node.tags.insert("owner".into(), "somebody".into()))),
+            (4, _) => simulator.security_groups.iter_mut().for_each(|group| group.ingress.clear()),
+            (5, _) => simulator.security_groups.iter_mut().for_each(|group| {
+                let rule = IngressRule::ssh_from("203.0.113.0/24".parse().unwrap());
+                group.ingress.push(rule);
+                group.ingress.dedup();
+            }),
+            (6, _) => simulator.routes.iter_mut().for_each(|table| table.default_gateway = None),
+            (7, _) => simulator.routes.iter_mut().for_each(|table| {
+                table.associations.clear();
+                table.associated_subnets.clear();
+            }),
+            (8, _) => simulator.volumes.iter_mut().for_each(|volume| volume.attached_to = None),
+            (_, _) => simulator.templates.truncate(1),
+        }
+    }
+}
+
+fn surroundings(existing: bool) -> World {
+    let mut world = world_with_images();
+    world.existing_network = existing.then(|| ExistingNetwork {
+        vpc: "vpc-0123456789abcdef0".into(),
+        subnet: "subnet-0123456789abcdef0".into(),
+        subnet_cidr: "10.7.0.0/26".parse().unwrap(),
+        zone: "us-east-1b".into(),
+        free_addresses: 50,
+        taken_addresses: vec!["10.7.0.4".parse().unwrap()],
+        vpc_cidr: "10.7.0.0/16".parse().unwrap(),
+    });
+    world
+}
+
+fn addresses(spec: &ClusterSpec) -> BTreeMap<Address, String> {
+    let workers = spec.workers.iter().flat_map(|group| {
+        (0..group.count).map(|index| (Address::Worker(group.group.clone(), index), group.instance_type.to_string()))
+    });
+    workers.chain([(Address::Master, spec.master.instance_type.to_string())]).collect()
+}
+
+fn nodes(simulator: &Simulator) -> BTreeMap<Address, String> {
+    let nodes = simulator.instances.iter().map(|instance| (instance.node.address(), instance.node.instance_type.clone()));
+    nodes.collect()
+}
+
+fn volumes(simulator: &Simulator) -> BTreeSet<String> {
+    simulator.volumes.iter().map(|volume| volume.id.clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn two_applies_bring_any_cluster_to_its_spec(
+        existing in any::<bool>(),
+        wishes in prop::collection::vec((any_wish(), any_course(), any::<u64>()), 1..4),
+        (mut wish, course, grows) in (any_wish(), any_course(), any::<bool>()),
+    ) {
+        wish.volume = wish.volume.map(|size| if grows { 2 * size } else { size });
+        let mut simulator = Simulator::new(surroundings(existing));
+        for (wish, course, others) in &wishes {
+            let before = volumes(&simulator);
+            let broken = plan(&wish.spec(existing), &simulator.world());
+            course.run(&mut simulator, &broken);
+            prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
+            drift(&mut simulator, *others);
+        }
+        let before = volumes(&simulator);
+        let spec = wish.spec(existing);
+        for _ in 0..2 {
+            let next = plan(&spec, &simulator.world());
+            course.run_well(&mut simulator, &next);
+        }
+        let last = plan(&spec, &simulator.world());
+        prop_assert!(last.is_empty(), "{:#?}", last.changes);
+        prop_assert_eq!(nodes(&simulator), addresses(&spec));
+        prop_assert_eq!(simulator.instances.len() as u64, spec.node_count());
+        prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
+        let used: BTreeSet<_> = simulator.instances.iter().map(|instance| instance.node.private_address).collect();
+        prop_assert_eq!(used.len(), simulator.instances.len());
+    }
+
+    #[test]
+    fn destroy_leaves_nothing_wherever_it_begins_and_is_cut(
+        existing in any::<bool>(),
+        wish in any_wish(),
+        (creation, cut, whole) in (any_course(), any_course(), any_course()),
+        others in any::<u64>(),
+        keeps in any::<bool>(),
+    ) {
+        let mut simulator = Simulator::new(surroundings(existing));
+        let made = plan(&wish.spec(existing), &simulator.world());
+        creation.run(&mut simulator, &made);
+        drift(&mut simulator, others);
+        let kept = volumes(&simulator);
+        let removal = destroy(&simulator.world(), !keeps);
+        cut.run(&mut simulator, &removal);
+        let rest = destroy(&simulator.world(), !keeps);
+        whole.run_well(&mut simulator, &rest);
+        if keeps {
+            prop_assert_eq!(volumes(&simulator), kept);
+            simulator.volumes.clear();
+        }
+        prop_assert!(simulator.is_empty());
+        prop_assert!(simulator.vpcs.is_empty() && simulator.gateways.is_empty());
+    }
+
+    #[test]
+    fn the_order_of_lists_does_not_change_the_plan(from in any_wish(), to in any_wish()) {
+        let mut simulator = Simulator::new(surroundings(false));
+        simulator.run(&plan(&from.spec(false), &simulator.world()));
+        let world = simulator.world();
+        simulator.instances.reverse();
+        simulator.templates.reverse();
+        simulator.placement_groups.reverse();
+        prop_assert_eq!(plan(&to.spec(false), &world), plan(&to.spec(false), &simulator.world()));
+    }
+
+    #[test]
+    fn steps_only_wait_for_earlier_steps(from in any_wish(), to in any_wish()) {
+        let mut simulator = Simulator::new(surroundings(false));
+        simulator.run(&plan(&from.spec(false), &simulator.world()));
+        let change = plan(&to.spec(false), &simulator.world());
+        for (position, step) in change.steps.iter().enumerate() {
+            prop_assert!(step.after.iter().all(|earlier| *earlier < position));
+        }
+    }
+}
+
+/// Seconds of one plan.
+fn seconds(spec: &ClusterSpec, world: &World) -> f64 {
+    let begun = std::time::Instant::now();
+    std::hint::black_box(plan(spec, world));
+    begun.elapsed().as_secs_f64()
+}
+
+/// A spec of so many workers, and the worlds in which it is planned: nothing there, all there, every other worker lost,
+/// all of an older image.
+fn worlds_of(count: u32) -> (ClusterSpec, [World; 4]) {
+    let spec = spec(&format!(
+        "cluster: test\nnetwork: {{cidr: 10.0.0.0/16}}\nmaster: {{instance_type: c7i.large, image: master}}\n\
+         tags: {{team: a}}\nworkers: [{{group: compute, count: {count}, instance_type: c7i.large, image: worker}}]\n"
+    ));
+    let mut simulator = Simulator::new(surroundings(false));
+    let nothing = simulator.world();
+    simulator.run(&plan(&spec, &nothing));
+    let whole = simulator.world();
+    let mut lost = whole.clone();
+    let workers = std::mem::take(&mut lost.nodes).into_iter().enumerate();
+    let (kept, ended): (Vec<_>, Vec<_>) = workers.partition(|(position, _)| position % 2 == 0);
+    lost.nodes = kept.into_iter().map(|(_, node)| node).collect();
+    lost.gone = ended
+        .into_iter()
+        .map(|(_, node)| GoneNode { id: node.id, role: node.role, index: node.index, reason: "Server.InternalError".into() })
+        .collect();
+    let mut older = whole.clone();
+    older.images.values_mut().for_each(|image| {
+        if let Image::Fresh(ami) = image {
+            ami.id.push('2');
+        }
+    });
+    (spec, [nothing, whole, lost, older])
+}
+
+#[test]
+fn twice_the_workers_take_at_most_four_times_as_long() {
+    let (half_spec, halves) = worlds_of(5_000);
+    let (whole_spec, wholes) = worlds_of(10_000);
+    for (name, (half, whole)) in ["nothing", "whole", "lost", "older"].iter().zip(halves.iter().zip(&wholes)) {
+        // The least of many, by turns: the rest is what the machine does besides.
+        let rounds = (0..15).map(|_| (seconds(&half_spec, half), seconds(&whole_spec, whole)));
+        let (half, whole) = rounds.fold((f64::INFINITY, f64::INFINITY), |best, round| (best.0.min(round.0), best.1.min(round.1)));
+        println!("{name}: 5,000 workers in {half:.4} s, 10,000 in {whole:.4} s");
+        assert!(whole <= 4.0 * half, "{name}: {half} s, then {whole} s");
+    }
+}
