@@ -146,7 +146,7 @@ fn no_document_panics_or_is_the_servers_fault() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { records: true, ..Config::new(folder.path(), folder.path()) };
     let log = Log::open(config.files(), config.owner_uid).unwrap();
-    let (driver, _events) = Records::new();
+    let (driver, _events) = Records::new(folder.path());
     let cloud = Cloud::new(config, Arc::new(driver), State::default(), log);
     let inputs = prop_oneof![6 => prop::collection::vec(member(), 0..7).prop_map(object), 1 => value()];
     let calls = (select(&ACTIONS[..]), inputs, any::<prop::sample::Index>(), 0..12u32);
