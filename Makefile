@@ -20,11 +20,12 @@ TOOLS := $(abspath $(TARGET))/tools
 FUZZ := cluster image job plan_file query ssm sigv4 imds
 FUZZ_SECONDS := 60
 
-.PHONY: help demo test check deny fuzz bench install-packages clean
+.PHONY: help demo test sweep check deny fuzz bench install-packages clean
 
 help:
 	@echo 'make demo              bake, plan, apply and run jobs on real nodes of this machine'
 	@echo 'make test              every test, those on real nodes included'
+	@echo 'make sweep             every kill and every fault at every call of every verb that changes a cloud'
 	@echo 'make check             format, lints, docs and what may be depended on'
 	@echo 'make fuzz              each parser against made-up input for a minute; needs a nightly toolchain of rustup;'
 	@echo '                       FUZZ="query ssm" for some of them, FUZZ_SECONDS=600 for longer'
@@ -40,6 +41,10 @@ demo: install-packages
 test: install-packages
 	@status=0; $(RUNNER) $(CARGO) test --release $(EVERYTHING) || status=$$?; \
 	$(SUDO) $(EWULF) --local-state $(TEST_CLOUD) local reset --yes >/dev/null 2>&1; exit $$status
+
+# Faults are waited out by the client, so most of the time is spent waiting.
+sweep: install-packages
+	EWULF_SWEEP=all $(CARGO) test --release $(EVERYTHING) --test main -- sweep:: --nocapture --test-threads 2
 
 # The profile of `make test`, so that what both need is built once.
 check: install-packages deny

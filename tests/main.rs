@@ -1,5 +1,9 @@
-//! Everything that is tested from outside, in one binary: the command line, the whole of ewulf on records, and on real nodes.
+//! Everything that is tested from outside, in one binary: the command line, the whole of ewulf on records, on real nodes, and
+//! on clouds that go wrong.
 
 mod cli;
 mod nodes;
 mod records;
+mod sweep;
+mod wire;
+mod world;
