@@ -2,6 +2,7 @@
 //! on clouds that go wrong.
 
 mod cli;
+mod life;
 mod nodes;
 mod records;
 mod sweep;

@@ -1,8 +1,9 @@
 """A cloud that ewulf's authors did not write: moto, with the few actions that it lacks and ewulf needs.
 
-moto has no placement groups, and no instance of it has an agent that runs commands. Both are added here as records:
-placement groups are kept and described; every running instance is a managed node, and commands succeed with the output
-that a node of ewulf's images would give. Everything else, all of EC2 that a cluster and a bake are made of, is moto's own.
+moto has no placement groups, CreateImage of it cannot tag snapshots, and no instance of it has an agent that runs commands.
+All are added here as records: placement groups are kept, tagged and described; snapshots are tagged once they are made; every
+running instance is a managed node, and commands succeed with the output that a node of ewulf's images would give.
+Everything else, all of EC2 that a cluster and a bake are made of, is moto's own.
 
 Usage: server.py FOLDER; serves on a free port of 127.0.0.1 and writes its URL to FOLDER/endpoint.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.responses import EC2Response
 from moto.ssm.responses import SimpleSystemManagerResponse
 
@@ -53,6 +55,31 @@ def delete_placement_group(self):
     if groups.pop(name, None) is None:
         raise EC2ClientError("InvalidPlacementGroup.Unknown", f"The placement group '{name}' is unknown.")
     return EmptyResult()
+
+
+def create_tags(self):
+    ids = self._get_param("Resources", [])
+    ours = [group for group in groups.values() if group["GroupId"] in ids]
+    if not ours:
+        return create_tags_of_others(self)
+    new = {tag["Key"]: tag["Value"] for tag in self._get_param("Tags", [])}
+    for group in ours:
+        tags = {tag["Key"]: tag["Value"] for tag in group["Tags"]} | new
+        group["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return EmptyResult()
+
+
+create_tags_of_others = EC2Response.create_tags
+create_image_without_snapshot_tags = AmiBackend.create_image
+
+
+def create_image(self, instance_id, name, description, tag_specifications):
+    others = [one for one in tag_specifications if one["ResourceType"] != "snapshot"]
+    image = create_image_without_snapshot_tags(self, instance_id, name, description, others)
+    for one in tag_specifications:
+        for tag in one["Tags"] if one["ResourceType"] == "snapshot" else []:
+            image.ebs_snapshot.add_tag(tag["Key"], tag["Value"])
+    return image
 
 
 def describe_instance_information(self):
@@ -93,7 +120,8 @@ def list_command_invocations(self):
     return ActionResult({"CommandInvocations": answers})
 
 
-for action in (create_placement_group, describe_placement_groups, delete_placement_group):
+AmiBackend.create_image = create_image
+for action in (create_placement_group, describe_placement_groups, delete_placement_group, create_tags):
     setattr(EC2Response, action.__name__, action)
 for action in (describe_instance_information, list_command_invocations):
     setattr(SimpleSystemManagerResponse, action.__name__, action)

@@ -1,0 +1,107 @@
+//! moto as a server: a cloud that ewulf's authors did not write, with what tests/moto/server.py adds.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::world::Ground;
+
+/// Lists moto at one version.
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/requirements.txt");
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/server.py");
+
+/// Checks of EC2's that moto makes only when it is told to.
+const STRICT: [(&str, &str); 3] = [
+    ("MOTO_ENABLE_AMI_VALIDATION", "true"),
+    ("MOTO_ENABLE_KEYPAIR_VALIDATION", "true"),
+    ("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true"),
+];
+
+/// A running server; it ends with this.
+pub struct Moto {
+    server: Child,
+    pub endpoint: String,
+    pub ground: Ground,
+    _folder: TempDir,
+}
+
+impl Moto {
+    pub fn start() -> Self {
+        let python = python();
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let state = folder.path().join("cloud");
+        let project = folder.path().join("project");
+        std::fs::create_dir(&state).and_then(|()| std::fs::create_dir(&project)).expect("the folder is new");
+        // moto takes any key pair.
+        std::fs::write(state.join("credentials"), "[default]\naws_access_key_id = moto\naws_secret_access_key = moto\n")
+            .expect("the folder is writable");
+        let server = Command::new(python)
+            .arg(SERVER)
+            .arg(&state)
+            .envs(STRICT)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).expect("the folder is writable"))
+            .spawn()
+            .expect("the interpreter starts");
+        let mut moto = Self {
+            server,
+            endpoint: String::new(),
+            ground: Ground { project, endpoint: String::new(), environment: Vec::new(), state },
+            _folder: folder,
+        };
+        moto.endpoint = moto.await_endpoint();
+        moto
+    }
+
+    /// Waits for the server to say where it listens; importing moto takes seconds on a busy machine.
+    fn await_endpoint(&mut self) -> String {
+        let begun = Instant::now();
+        loop {
+            if let Ok(endpoint) = std::fs::read_to_string(self.ground.state.join("endpoint")) {
+                return endpoint;
+            }
+            let ended = self.server.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(120), "moto did not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The end of what the server said.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It holds nothing worth an orderly end.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The interpreter of an environment with moto, made anew whenever its version changes.
+fn python() -> PathBuf {
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto");
+    let interpreter = venv.join("bin/python");
+    let wanted = std::fs::read(REQUIREMENTS).expect("the list is there");
+    let stamp = venv.join("installed.txt");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return interpreter;
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--requirement", REQUIREMENTS]));
+    std::fs::write(&stamp, wanted).expect("the environment is writable");
+    interpreter
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
