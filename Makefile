@@ -29,7 +29,8 @@ help:
 	@echo 'make check             format, lints, docs and what may be depended on'
 	@echo 'make fuzz              each parser against made-up input for a minute; needs a nightly toolchain of rustup;'
 	@echo '                       FUZZ="query ssm" for some of them, FUZZ_SECONDS=600 for longer'
-	@echo 'make bench             the kernels against their peers, one table; BENCH="pi knn" for some of it'
+	@echo 'make bench             the kernels against their peers, and clusters against a fast script, a table each;'
+	@echo '                       BENCH="pi knn" or CLOUD_BENCH="3 plan" for some of it, BENCH=none for clusters alone'
 	@echo 'make install-packages  what packages.txt lists'
 	@echo 'make clean             what cargo built'
 
@@ -79,7 +80,8 @@ $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-fuzz: .ci/tools.txt
 # One rank a core and nothing beside it gives the figures their meaning: run it on a quiet machine.
 bench: install-packages
 	@.ci/packages src/kernels/benches/packages.txt
-	$(CARGO) bench -p ewulf-kernels --features mpi -- $(BENCH)
+	$(if $(filter none,$(BENCH)),,$(CARGO) bench -p ewulf-kernels --features mpi -- $(BENCH))
+	$(CARGO) bench $(EVERYTHING) --bench cloud -- $(CLOUD_BENCH)
 
 install-packages:
 	@.ci/packages

@@ -1,0 +1,142 @@
+//! Clusters of 3 to 1,000 workers made, looked at and destroyed: calls, calls in sequence, seconds and memory.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::kit::table::{Better, Quantity, Row};
+use crate::kit::{Failure, Samples};
+use crate::wire::totals;
+use crate::world::{Shape, World};
+use crate::{memory, script};
+
+const SIZES: [u32; 4] = [3, 16, 100, 1_000];
+/// Milliseconds that every request waits on the wire: nothing, and about what a region is away.
+const DELAYS: [u64; 2] = [0, 50];
+const ROUNDS: usize = 3;
+/// Ends what hangs.
+const LIMIT: Duration = Duration::from_secs(600);
+/// A laptop's share for a tool that only calls an API.
+const MEGABYTES: f64 = 150.0;
+
+/// An operation, as both are told to do it, and the most calls in sequence that it may take: what the fast script needs.
+const OPERATIONS: [(&str, &[&str], f64); 3] = [
+    ("create", &["apply", Shape::FILE, "--yes"], 5.0),
+    ("nothing", &["apply", Shape::FILE, "--yes"], 2.0),
+    ("destroy", &["destroy", Shape::FILE, "--yes"], 5.0),
+];
+
+/// What one operation came to, round by round.
+#[derive(Default)]
+struct Measured {
+    calls: Samples,
+    in_sequence: Samples,
+    seconds: Samples,
+    megabytes: Samples,
+}
+
+impl Measured {
+    /// Runs a command over the world's wire; only calls to EC2 count.
+    fn add(&mut self, world: &World, command: Command, what: &str) -> Result<(), Failure> {
+        let mut bytes = 0.0;
+        let ended = world.wire.run_to(command, None, LIMIT, |child| {
+            let (code, most) = memory::ended(child)?;
+            bytes = most;
+            Some(code)
+        });
+        if ended.code != Some(0) {
+            return Err(Failure::Other(format!("{what} ended with {:?}:\n{}{}", ended.code, ended.out, ended.err)));
+        }
+        let totals = totals(ended.calls.iter().filter(|call| call.service == "ec2"));
+        self.calls.0.push(totals.calls as f64);
+        self.in_sequence.0.push(totals.in_sequence as f64);
+        self.seconds.0.push(ended.seconds);
+        self.megabytes.0.push(bytes / 1e6);
+        Ok(())
+    }
+}
+
+/// Ours and the script's figures of the three operations.
+type Figures = [(Measured, Measured); 3];
+
+fn measure(workers: u32, delay: u64) -> Result<Figures, Failure> {
+    let mut figures = Figures::default();
+    for _ in 0..ROUNDS {
+        // A cloud each, so that neither walks in the other's traces.
+        let (ours, scripts) = (World::new(None), World::new(None));
+        // What the script makes: no shared volume.
+        Shape { gibibytes: 0, ..Shape::new(workers) }.write(&ours.ground);
+        ours.wire.delay(delay);
+        scripts.wire.delay(delay);
+        for ((name, arguments, _), (own, peer)) in OPERATIONS.iter().zip(&mut figures) {
+            own.add(&ours, ours.ground.command(arguments), &format!("ewulf, {name} {workers}"))?;
+            peer.add(&scripts, script::command(&scripts, name, workers)?, &format!("script, {name} {workers}"))?;
+        }
+    }
+    Ok(figures)
+}
+
+pub fn rows(sizes: &[String]) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    let mut before: Option<(u32, Vec<f64>)> = None;
+    for workers in SIZES {
+        if !sizes.is_empty() && !sizes.contains(&workers.to_string()) {
+            continue;
+        }
+        eprintln!("{workers} workers, created, looked at and destroyed");
+        let [at_once, far] = DELAYS.map(|delay| measure(workers, delay));
+        let (at_once, far) = match (at_once, far) {
+            (Ok(at_once), Ok(far)) => (at_once, far),
+            // The other sizes are worth their figures all the same.
+            (Err(failure), _) | (_, Err(failure)) => {
+                eprintln!("{failure}");
+                let none = Quantity { value: f64::NAN, unit: "s" };
+                let row = Row::absolute(&format!("{workers} workers"), none, Better::AtMost, 0.0, None);
+                rows.push(row.noted(failure.to_string().lines().next().unwrap_or_default()));
+                continue;
+            }
+        };
+        for (((name, _, bar), at_once), far) in OPERATIONS.iter().zip(&at_once).zip(&far) {
+            rows.extend(rows_of(&format!("{name}, {workers} workers"), *bar, at_once, far));
+        }
+        let seconds: Vec<f64> = at_once.iter().map(|(own, _)| own.seconds.min()).collect();
+        if let Some((fewer, earlier)) = before.replace((workers, seconds.clone())).filter(|_| workers >= 1_000) {
+            let growth = OPERATIONS.iter().zip(seconds.iter().zip(&earlier));
+            rows.extend(growth.map(|((name, ..), (now, then))| grown(name, fewer, workers, now / then)));
+        }
+    }
+    Ok(rows)
+}
+
+fn rows_of(what: &str, bar: f64, at_once: &(Measured, Measured), far: &(Measured, Measured)) -> [Row; 5] {
+    let count = |value| Quantity { value, unit: "" };
+    let (calls, peers_calls) = (far.0.calls.median(), far.1.calls.median());
+    let calls = Row {
+        what: format!("{what}: calls"),
+        ours: count(calls),
+        peer: Some(("boto3 script".to_owned(), count(peers_calls))),
+        judged: calls / peers_calls,
+        sign: "×",
+        better: Better::AtMost,
+        bar: 1.2,
+        aim: Some(1.0),
+        note: String::new(),
+    };
+    let sequence = count(far.0.in_sequence.median());
+    let sequence = Row::absolute(&format!("{what}: calls in sequence"), sequence, Better::AtMost, bar, None)
+        .noted(format!("script: {}", far.1.in_sequence.median()));
+    let wall = |delay: u64, (own, peer): &(Measured, Measured)| {
+        let what = format!("{what}: wall, {delay} ms a call");
+        Row::speed_up(&what, own.seconds.median(), "boto3 script", peer.seconds.median(), 1.0, 2.0)
+    };
+    let most = Quantity { value: at_once.0.megabytes.median(), unit: "MB" };
+    let memory = Row::absolute(&format!("{what}: peak memory"), most, Better::AtMost, MEGABYTES, None)
+        .noted(format!("script: {:.0} MB", at_once.1.megabytes.median()));
+    [calls, sequence, wall(DELAYS[0], at_once), wall(DELAYS[1], far), memory]
+}
+
+/// How many times longer ten times as many workers take.
+fn grown(name: &str, fewer: u32, workers: u32, times: f64) -> Row {
+    let most = f64::from(workers) / f64::from(fewer);
+    let what = format!("{name}: wall of {workers} workers against {fewer}");
+    Row::absolute(&what, Quantity { value: times, unit: "×" }, Better::AtMost, most, None)
+}
