@@ -68,7 +68,7 @@ fn values(spec: &ClusterSpec) -> Vec<Row> {
     let first = plan(spec, &empty);
     let mut simulator = Simulator::new(empty.clone());
     simulator.run(&first);
-    let standing = simulator.world;
+    let standing = simulator.world();
     assert!(plan(spec, &standing).is_empty(), "a plan that was carried out leaves something to do");
     let timed = |world: &Known| {
         let round = || {

@@ -96,7 +96,6 @@ fn is_of_ssm(action: &str) -> bool {
 fn not_found(action: &str) -> Option<&'static str> {
     Some(match action {
         "CreateSubnet" | "CreateRouteTable" | "CreateSecurityGroup" | "AttachInternetGateway" => "InvalidVpcID.NotFound",
-        "ModifySubnetAttribute" => "InvalidSubnetID.NotFound",
         "AssociateRouteTable" | "CreateRoute" => "InvalidRouteTableID.NotFound",
         "AuthorizeSecurityGroupIngress" => "InvalidGroup.NotFound",
         "RunInstances" => "InvalidLaunchTemplateName.NotFoundException",
