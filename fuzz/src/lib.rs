@@ -20,7 +20,7 @@ pub static GROUND: LazyLock<Ground> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let config = Config { records: true, ..Config::new(folder.path(), folder.path()) };
     let log = Log::open(config.files(), config.owner_uid).expect("a log can be opened");
-    let (driver, _) = Records::new();
+    let (driver, _) = Records::new(folder.path());
     let mut state = State::default();
     state.ec2.seed(&config.region, &config.account);
     let cloud = Cloud::new(config, Arc::new(driver), state, log);
@@ -29,7 +29,7 @@ pub static GROUND: LazyLock<Ground> = LazyLock::new(|| {
 });
 
 /// Refusals are answers; a failure of the server's own is a finding.
-pub fn judge(outcome: Result<String, ApiError>) {
+pub fn judge<T>(outcome: Result<T, ApiError>) {
     if let Err(error) = outcome {
         assert!(error.status < 500, "{error}");
     }

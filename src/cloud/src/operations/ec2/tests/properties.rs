@@ -37,10 +37,15 @@ const MEMBERS: [&str; 22] = [
 /// One parameter: an accepted name, some way down its structure, with a value.
 fn parameter(names: &'static [&'static str], values: Vec<String>) -> impl Strategy<Value = (String, String)> {
     let name = if names.is_empty() { Just("Action").boxed() } else { select(names).boxed() };
-    let members = vec(select(&MEMBERS[..]), 0..4);
+    // Names are whole; what goes on below them is refused, and rarely tried.
+    let members = prop_oneof![5 => Just(Vec::new()), 1 => vec(select(&MEMBERS[..]), 1..4)];
     let value = prop_oneof![4 => select(values), 1 => any::<String>(), 1 => any::<i64>().prop_map(|number| number.to_string())];
-    (name, any::<bool>(), members, value).prop_map(|(name, numbered, members, value)| {
-        let name = if numbered { name.replace('.', ".1.") + ".1" } else { name.to_owned() };
+    // After which parts of the name a list's number stands, as bits.
+    let numbers = prop_oneof![Just(0), Just(1), Just(!0), any::<u8>()];
+    (name, numbers, members, value).prop_map(|(name, numbers, members, value)| {
+        let number = |place: usize| if place < 8 && numbers & (1 << place) != 0 { ".1" } else { "" };
+        let parts: Vec<String> = name.split('.').enumerate().map(|(place, part)| format!("{part}{}", number(place))).collect();
+        let name = parts.join(".");
         let path: Vec<&str> = std::iter::once(name.as_str()).chain(members).collect();
         (path.join("."), value)
     })
