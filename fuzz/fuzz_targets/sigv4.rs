@@ -19,8 +19,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             headers.append(name, value);
         }
     }
-    let credentials =
-        Credentials { access_key_id: "AKIDEXAMPLE".to_owned(), secret_access_key: "nobody knows this".to_owned() };
+    let credentials = Credentials { access_key_id: "AKIDEXAMPLE".to_owned(), secret_access_key: "nobody knows this".to_owned() };
     let now = "2015-08-30T12:40:00Z".parse().expect("a time");
     let request = Request { method, path, query, headers: &headers, body };
     assert!(verify(request, &credentials, "us-east-1", &["service"], now).is_err());
