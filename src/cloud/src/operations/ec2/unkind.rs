@@ -89,7 +89,7 @@ pub(super) fn run(turn: &mut Turn<'_>, operation: &Operation, query: &Query) -> 
 fn refuse(turn: &Turn<'_>, unkind: Unkind<'_>, action: &str, query: &Query) -> Result<(), ApiError> {
     let ec2 = &*turn.ec2;
     match action {
-        "CreateVpc" => {
+        "CreateVpc" | "CreateDefaultVpc" => {
             limit(turn, unkind, action, query, |quota| quota.vpcs, ec2.vpcs.len(), "VpcLimitExceeded", "VPCs")?;
         }
         "CreateInternetGateway" => {
