@@ -18,6 +18,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import AmiBackend
+from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.responses import EC2Response
 from moto.ssm.responses import SimpleSystemManagerResponse
 
@@ -121,6 +122,8 @@ def list_command_invocations(self):
 
 
 AmiBackend.create_image = create_image
+# moto describes a launch template with the tags of its creation for ever; this shows those that it has.
+LaunchTemplate.tags = property(LaunchTemplate.get_tags, lambda self, tags: None)
 for action in (create_placement_group, describe_placement_groups, delete_placement_group, create_tags):
     setattr(EC2Response, action.__name__, action)
 for action in (describe_instance_information, list_command_invocations):
