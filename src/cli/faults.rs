@@ -125,18 +125,25 @@ struct OneNode {
 #[derive(Debug, Subcommand)]
 enum Trouble {
     /// Ends it at once, as a machine that fails
+    #[command(after_help = "Examples:\n  ewulf local faults node kill demo-compute-1")]
     Kill { node: String },
     /// Powers it off from inside
+    #[command(after_help = "Examples:\n  ewulf local faults node power-off demo-compute-1")]
     PowerOff { node: String },
     /// Stops all its processes where they are
+    #[command(after_help = "Examples:\n  ewulf local faults node freeze i-0123456789abcdef0")]
     Freeze { node: String },
     /// Lets frozen processes go on
+    #[command(after_help = "Examples:\n  ewulf local faults node thaw i-0123456789abcdef0")]
     Thaw { node: String },
     /// Pulls its network cable
+    #[command(after_help = "Examples:\n  ewulf local faults node cut 10.42.0.17")]
     Cut { node: String },
     /// Plugs its network cable in again
+    #[command(after_help = "Examples:\n  ewulf local faults node join 10.42.0.17")]
     Join { node: String },
     /// Drops some of its packets, in and out
+    #[command(after_help = "Examples:\n  ewulf local faults node lossy demo-compute-0 --percent 20")]
     Lossy {
         node: String,
         /// How many of a hundred; 0 ends it
@@ -144,6 +151,7 @@ enum Trouble {
         percent: u8,
     },
     /// Delays what it sends, where the kernel can
+    #[command(after_help = "Examples:\n  ewulf local faults node slow demo-compute-0 --milliseconds 50")]
     Slow {
         node: String,
         /// By how much; 0 ends it
@@ -151,6 +159,7 @@ enum Trouble {
         milliseconds: u32,
     },
     /// Fills the volume that is mounted somewhere in it
+    #[command(after_help = "Examples:\n  ewulf local faults node fill demo-master --path /shared --leave-mib 10")]
     Fill {
         node: String,
         /// Where the volume is mounted
@@ -161,6 +170,7 @@ enum Trouble {
         leave_mib: u64,
     },
     /// Takes a spot instance back, with notice
+    #[command(after_help = "Examples:\n  ewulf local faults node interrupt demo-spot-1 --notice 10")]
     Interrupt {
         node: String,
         /// Seconds between notice and end

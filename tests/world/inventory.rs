@@ -102,7 +102,7 @@ impl Inventory {
 
     /// Without what moto keeps otherwise than EC2 does: it gives every instance a second, untagged root volume, and
     /// neither that nor an instance's network interface goes when the instance is terminated (ec2.md 5.6).
-    pub fn as_moto_has_it(mut self) -> Self {
+    pub fn reduced_to_moto(mut self) -> Self {
         self.0.remove("network interfaces");
         self.0.entry("volumes").or_default().retain(|volume| !volume.tags.is_empty());
         self
@@ -152,7 +152,8 @@ impl Inventory {
         let mut wanted: Vec<String> = (0..shape.workers).map(|index| format!("node/compute/{index}")).collect();
         wanted.push("node/master".to_owned());
         let mut places: Vec<String> = self.0["instances"].iter().map(place).collect();
-        (wanted.sort(), places.sort());
+        wanted.sort();
+        places.sort();
         if places != wanted {
             return Err(format!("the nodes are {places:?} and not {wanted:?}"));
         }

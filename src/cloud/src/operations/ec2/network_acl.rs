@@ -10,8 +10,19 @@ use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
 /// What an entry is made of.
-const ENTRY: [&str; 9] =
-    ["NetworkAclId", "RuleNumber", "Protocol", "RuleAction", "Egress", "CidrBlock", "Ipv6CidrBlock", "PortRange", "Icmp"];
+const ENTRY: [&str; 11] = [
+    "NetworkAclId",
+    "RuleNumber",
+    "Protocol",
+    "RuleAction",
+    "Egress",
+    "CidrBlock",
+    "Ipv6CidrBlock",
+    "PortRange.From",
+    "PortRange.To",
+    "Icmp.Type",
+    "Icmp.Code",
+];
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("CreateNetworkAcl", create, &["VpcId", "TagSpecification", "ClientToken"]),
