@@ -372,6 +372,10 @@ fn actions_called() -> std::collections::BTreeSet<String> {
                 open.push(entry);
                 continue;
             }
+            // Faults are asked for by actions of the local cloud's own, which AWS does not have.
+            if entry.ends_with("cli/faults.rs") {
+                continue;
+            }
             let text = std::fs::read_to_string(&entry).unwrap_or_default();
             let is_action = |word: &str| {
                 word.bytes().all(|byte| byte.is_ascii_alphabetic())
