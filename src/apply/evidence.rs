@@ -113,7 +113,7 @@ fn instance_of(error: &StepError) -> Option<String> {
         StepError::Ended { object, .. } | StepError::Slow { object, .. } => object,
         StepError::Boot { node, .. } | StepError::Node { node, .. } => node,
         StepError::Call(call) => &call.object,
-        StepError::Unknown(_) | StepError::LockLost => return None,
+        StepError::Displaced { .. } | StepError::Unknown(_) | StepError::LockLost => return None,
     };
     let is_id = |word: &&str| {
         word.strip_prefix("i-").is_some_and(|digits| digits.len() >= 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))

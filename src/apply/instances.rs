@@ -1,6 +1,7 @@
 //! Nodes: one RunInstances for a group, one tagged DescribeInstances at a time to watch all of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types as sdk;
@@ -50,7 +51,7 @@ pub async fn launch(run: &Run, launch: &Launch) -> Result<String, StepError> {
                     return Err(StepError::Ended { object, code: None, reason });
                 }
             }
-            answer => break answer?,
+            answer => break answer??,
         }
         attempt += 1;
         if attempt > 100 {
@@ -73,7 +74,7 @@ async fn run_instances(
     subnet: &str,
     group: &str,
     token: &str,
-) -> Result<Vec<sdk::Instance>, CallError> {
+) -> Result<Result<Vec<sdk::Instance>, StepError>, CallError> {
     let template = sdk::LaunchTemplateSpecification::builder().launch_template_name(&launch.template).version("1").build();
     let address = launch.addresses().into_iter().next().unwrap_or(Address::Master);
     let mut tags: Tags = launch.tags();
@@ -104,9 +105,28 @@ async fn run_instances(
             .client_token(token)
             .tag_specifications(tag_specification(run, &address, sdk::ResourceType::Instance, tags.clone()))
             .tag_specifications(tag_specification(run, &address, sdk::ResourceType::Volume, tags.clone()));
-        request.send().await.map_err(|error| failure("RunInstances", address.to_string(), error))
+        let error = match request.send().await {
+            Ok(answer) => return Ok(Ok(answer.instances.unwrap_or_default())),
+            Err(error) => failure("RunInstances", address.to_string(), error),
+        };
+        // An address that one of the cluster's own nodes has does not become free by waiting.
+        match launch.private_address {
+            Some(private_address) if error.is("InvalidIPAddress.InUse") => match holder(run, private_address).await? {
+                Some(holder) => Ok(Err(StepError::Displaced { address: address.clone(), private_address, holder })),
+                None => Err(error),
+            },
+            _ => Err(error),
+        }
     });
-    Ok(answer.await?.instances.unwrap_or_default())
+    answer.await
+}
+
+/// Id of the living node of the cluster that has an address.
+async fn holder(run: &Run, address: Ipv4Addr) -> Result<Option<String>, CallError> {
+    let found =
+        observe::instances(&run.cloud, &run.plan.cluster, Some(filter("private-ip-address", address.to_string()))).await?;
+    let alive = found.into_iter().find(|instance| !has_ended(&state_of(instance)));
+    Ok(alive.and_then(|instance| instance.instance_id))
 }
 
 /// The instances of a token that are not on their way out; none only after they were looked for in vain.

@@ -53,6 +53,8 @@ pub enum StepError {
     Slow { object: String, wanted: &'static str, state: String, seconds: u64 },
     #[error("{object} ended while it was starting: {reason}")]
     Ended { object: String, code: Option<String>, reason: String },
+    #[error("{address} cannot be launched at {private_address}: EC2 gave that address to {holder}, launched beside it")]
+    Displaced { address: Address, private_address: std::net::Ipv4Addr, holder: String },
     #[error("{node} did not boot: {cause}")]
     Boot { node: String, cause: String },
     #[error("{what} failed on {node}: {output}")]

@@ -76,11 +76,14 @@ pub async fn subnet(run: &Run, id: &str, work: &Work) -> Result<String, StepErro
     Ok(format!("deleted subnet {id}"))
 }
 
-pub async fn routes(run: &Run, id: &str, associations: &[String]) -> Result<String, StepError> {
-    for association in associations {
-        let request = || run.cloud.ec2.disassociate_route_table().association_id(association);
-        deletion!("DisassociateRouteTable", association, request()).await?;
+pub async fn associations(run: &Run, ids: &[String]) -> Result<String, StepError> {
+    for id in ids {
+        deletion!("DisassociateRouteTable", id, run.cloud.ec2.disassociate_route_table().association_id(id)).await?;
     }
+    Ok(format!("dissociated {}", shortened(ids)))
+}
+
+pub async fn routes(run: &Run, id: &str) -> Result<String, StepError> {
     deletion!("DeleteRouteTable", id, run.cloud.ec2.delete_route_table().route_table_id(id)).await?;
     Ok(format!("deleted route table {id}"))
 }

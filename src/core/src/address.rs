@@ -15,6 +15,8 @@ pub const ADDRESS_TAG: &str = "ewulf:address";
 pub const FINGERPRINT_TAG: &str = "ewulf:fingerprint";
 /// Tag that tells which worker indexes a launch was for: the instance with launch index i has the i-th of them.
 pub const INDEXES_TAG: &str = "ewulf:indexes";
+/// Tag of a node: the address at which it was told at launch to look for the master.
+pub const MASTER_TAG: &str = "ewulf:master";
 /// Tag that a node gets once it is part of the mesh; its value is the instance id of the master it joined.
 pub const JOINED_TAG: &str = "ewulf:joined";
 /// Tag that names the shared path on every node.

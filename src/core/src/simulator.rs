@@ -276,18 +276,15 @@ impl Simulator {
             Action::DeletePlacementGroup { name } => self.placement_groups.retain(|it| &it.name != name),
             Action::DeleteSecurityGroup { id } => self.security_groups.retain(|it| &it.id != id),
             Action::DeleteSubnet { id } => self.delete_subnet(id),
-            Action::DeleteRoutes { id, associations } => {
-                for table in self.routes.iter_mut().filter(|it| &it.id == id) {
-                    let left =
-                        table.associations.iter().zip(&table.associated_subnets).filter(|(it, _)| !associations.contains(it));
+            Action::DissociateRoutes { associations } => {
+                let undone = if half { &associations[..1] } else { associations };
+                for table in &mut self.routes {
+                    let left = table.associations.iter().zip(&table.associated_subnets).filter(|(it, _)| !undone.contains(it));
                     (table.associations, table.associated_subnets) =
                         left.map(|(it, subnet)| (it.clone(), subnet.clone())).unzip();
-                    assert!(table.associations.is_empty(), "DeleteRouteTable {id}: DependencyViolation, it has associations");
-                }
-                if !half {
-                    self.routes.retain(|it| &it.id != id);
                 }
             }
+            Action::DeleteRoutes { id } => self.routes.retain(|it| &it.id != id),
             Action::DetachGateway { id, .. } => {
                 self.gateways.iter_mut().filter(|it| &it.id == id).for_each(|it| it.attached_to = None);
             }

@@ -19,6 +19,8 @@ pub(super) struct Blueprint {
     /// Hash of all but image and type, which can be read back.
     pub fingerprint: String,
     pub template_name: String,
+    /// Where its nodes look for the master.
+    pub master_address: Ipv4Addr,
 }
 
 fn ami(draft: &mut Draft, address: &Address, reference: &ImageReference) -> Option<Ami> {
@@ -64,7 +66,7 @@ pub(super) fn master_blueprint(draft: &mut Draft, master_address: Ipv4Addr, cidr
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, Role::Master, template))
+    Some(Blueprint::new(draft, Role::Master, template, master_address))
 }
 
 pub(super) fn group_blueprint(
@@ -85,7 +87,7 @@ pub(super) fn group_blueprint(
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, role, template))
+    Some(Blueprint::new(draft, role, template, master_address))
 }
 
 fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv4Network) -> String {
@@ -101,10 +103,10 @@ fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv
 }
 
 impl Blueprint {
-    fn new(draft: &Draft, role: Role, template: TemplateData) -> Self {
+    fn new(draft: &Draft, role: Role, template: TemplateData, master_address: Ipv4Addr) -> Self {
         let rest = TemplateData { image_id: String::new(), instance_type: String::new(), ..template.clone() };
         let template_name = resource_name(&draft.spec.cluster, &format!("{role}-{}", fingerprint::of(&template)));
-        Self { role, fingerprint: fingerprint::of(&rest), template, template_name }
+        Self { role, fingerprint: fingerprint::of(&rest), template, template_name, master_address }
     }
 
     /// What of a node differs from this.

@@ -8,6 +8,7 @@ mod mesh;
 mod network;
 mod nodes;
 mod removal;
+mod seat;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, Role};
+use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, MASTER_TAG, Role};
 use crate::names::ClusterName;
 use crate::quantity::{Ipv4Network, Money};
 use crate::spec::{ClusterSpec, Market};
@@ -153,6 +154,8 @@ pub enum Reason {
     Superseded,
     /// A create whose answer was lost made it a second time.
     Doubled,
+    /// EC2 gave it the address that the master is to have.
+    InTheWay(Ipv4Addr),
     /// The cluster is being destroyed.
     Destroyed,
     /// The set of nodes changes, so they must learn of each other.
@@ -171,6 +174,7 @@ impl fmt::Display for Reason {
             Self::NotInSpec => formatter.write_str("no longer in the spec"),
             Self::Superseded => formatter.write_str("replaced by a newer one"),
             Self::Doubled => formatter.write_str("made twice, by a call whose answer was lost"),
+            Self::InTheWay(address) => write!(formatter, "it was given {address}, where the workers look for the master"),
             Self::Destroyed => formatter.write_str("the cluster is destroyed"),
             Self::NodesChanged => formatter.write_str("the set of nodes changes"),
         }
@@ -305,9 +309,11 @@ pub enum Action {
     DeleteSubnet {
         id: String,
     },
+    DissociateRoutes {
+        associations: Vec<String>,
+    },
     DeleteRoutes {
         id: String,
-        associations: Vec<String>,
     },
     DetachGateway {
         id: String,
@@ -346,6 +352,8 @@ pub struct Launch {
     pub fingerprint: String,
     /// Address of the one node of this launch; the others get what is free.
     pub private_address: Option<Ipv4Addr>,
+    /// Where these nodes, or those that are workers, look for the master.
+    pub master_address: Ipv4Addr,
     /// Whether the nodes ask for a public address, their way to SSM and to packages; otherwise the subnet decides.
     pub public_address: bool,
     /// Where the nodes have what they share.
@@ -365,6 +373,7 @@ impl Launch {
             (ADDRESS_TAG.to_owned(), address),
             (FINGERPRINT_TAG.to_owned(), self.fingerprint.clone()),
             (INDEXES_TAG.to_owned(), self.indexes.to_string()),
+            (MASTER_TAG.to_owned(), self.master_address.to_string()),
         ])
     }
 

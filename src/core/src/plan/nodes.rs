@@ -7,11 +7,11 @@ use super::blueprint::{
     Blueprint, ensure_template, group_blueprint, master_blueprint, placement_group, placement_name, remove_unused_templates,
 };
 use super::draft::{Draft, TagDrift, difference};
+use super::seat::{self, Seat};
 use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, mesh};
 use crate::address::{Address, Indexes, Role};
 use crate::fingerprint;
 use crate::names::GroupName;
-use crate::quantity::Ipv4Network;
 use crate::spec::Network;
 use crate::world::{GoneNode, Node, NodeState, World};
 
@@ -19,8 +19,9 @@ use crate::world::{GoneNode, Node, NodeState, World};
 const TAG_VALUE_LIMIT: usize = 256;
 
 pub(super) fn plan(draft: &mut Draft) {
-    let Some((master_address, cidr)) = addresses(draft) else { return };
-    let standing = Standing::of(draft.world);
+    let Some(Seat { address: master_address, cidr }) = seat::choose(draft) else { return };
+    let mut standing = Standing::of(draft.world);
+    standing.make_way(draft, master_address);
     remove_foreign_groups(draft, &standing);
     let mut blueprints = Vec::new();
     if let Some(blueprint) = master_blueprint(draft, master_address, cidr) {
@@ -51,11 +52,13 @@ pub(super) fn plan(draft: &mut Draft) {
 struct Standing<'a> {
     nodes: BTreeMap<&'a Role, BTreeMap<u32, Vec<&'a Node>>>,
     gone: BTreeMap<&'a Role, BTreeMap<u32, Vec<&'a GoneNode>>>,
+    /// Steps that end workers at the master's address: it can be launched after them.
+    cleared: Vec<usize>,
 }
 
 impl<'a> Standing<'a> {
     fn of(world: &'a World) -> Self {
-        let mut standing = Self { nodes: BTreeMap::new(), gone: BTreeMap::new() };
+        let mut standing = Self { nodes: BTreeMap::new(), gone: BTreeMap::new(), cleared: Vec::new() };
         for node in &world.nodes {
             standing.nodes.entry(&node.role).or_default().entry(node.index).or_default().push(node);
         }
@@ -63,6 +66,20 @@ impl<'a> Standing<'a> {
             standing.gone.entry(&gone.role).or_default().entry(gone.index).or_default().push(gone);
         }
         standing
+    }
+
+    /// Plans the end of workers that sit at the master's address while there is no master.
+    fn make_way(&mut self, draft: &mut Draft, master_address: Ipv4Addr) {
+        for node in seat::intruders(draft.world, master_address) {
+            let address = node.address();
+            let summary = format!("1 × {}", node.instance_type);
+            let reason = Reason::InTheWay(master_address);
+            draft.change(Sign::Delete, address.clone(), 1, summary, Vec::new(), reason, Effect::Replace);
+            self.cleared.extend(terminate(draft, &address, &[], std::slice::from_ref(&node.id)));
+            if let Some(nodes) = self.nodes.get_mut(&node.role).and_then(|nodes| nodes.get_mut(&node.index)) {
+                nodes.retain(|other| other.id != node.id);
+            }
+        }
     }
 
     fn at(&self, role: &Role, index: u32) -> &[&'a Node] {
@@ -75,34 +92,6 @@ impl<'a> Standing<'a> {
 
     fn from(&self, role: &Role, index: u32) -> Vec<&'a Node> {
         self.nodes.get(role).into_iter().flat_map(|nodes| nodes.range(index..)).flat_map(|(_, nodes)| nodes).copied().collect()
-    }
-}
-
-/// The master's address and the network that MPI stays in.
-fn addresses(draft: &mut Draft) -> Option<(Ipv4Addr, Ipv4Network)> {
-    let (subnet, cidr) = match &draft.spec.network {
-        // What stands wins: a differing spec is a blocker already.
-        Network::Own(own) => {
-            let standing = draft.world.subnet.as_ref().map(|subnet| subnet.cidr).unwrap_or(own.cidr);
-            (standing, standing)
-        }
-        Network::Existing(_) => {
-            let network = draft.world.existing_network.as_ref()?;
-            (network.subnet_cidr, network.vpc_cidr)
-        }
-    };
-    let standing = draft.world.master().and_then(|master| master.private_address);
-    let of_strangers = draft.world.existing_network.iter().flat_map(|network| network.taken_addresses.iter().copied());
-    let of_nodes = draft.world.nodes.iter().filter_map(|node| node.private_address);
-    let taken: std::collections::HashSet<Ipv4Addr> = of_strangers.chain(of_nodes).collect();
-    // AWS keeps the first four addresses and the last (ec2.md 6.6); ours is the first after them that is free.
-    let chosen = standing.or_else(|| subnet.hosts().find(|address| !taken.contains(address)));
-    match chosen {
-        Some(address) => Some((address, cidr)),
-        None => {
-            draft.block(Address::Subnet, "no address is free for the master", "use a larger subnet");
-            None
-        }
     }
 }
 
@@ -281,7 +270,8 @@ fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint,
         draft.change(Sign::Create, address, fresh.len(), summary, Vec::new(), Reason::NotThere, Effect::InPlace);
     }
     let fixed = (blueprint.role == Role::Master).then_some(master_address);
-    launch(draft, standing, blueprint, &sorted.missing, fixed, Vec::new());
+    let after = if fixed.is_some() { standing.cleared.clone() } else { Vec::new() };
+    launch(draft, standing, blueprint, &sorted.missing, fixed, after);
 }
 
 /// Why an index has no node although others of the cluster live on: EC2's reason for the one that ended.
@@ -303,13 +293,13 @@ fn launch(
     address: Option<Ipv4Addr>,
     mut after: Vec<usize>,
 ) {
+    let master_address = blueprint.master_address;
     let mut needs = vec![Address::Subnet, Address::SecurityGroup, ensure_template(draft, blueprint)];
     if let Role::Worker(group) = &blueprint.role {
         needs.push(Address::PlacementGroup(group.clone()));
     }
     after.extend(draft.creators_of(&needs));
-    if address.is_none() {
-        // EC2 gives nodes without an address of their own any that is free, the master's too.
+    if address.is_none() && (!standing.cleared.is_empty() || seat::is_contested(draft)) {
         after.extend(draft.positions_of(takes_its_address));
     }
     for part in Indexes::new(indexes.iter().copied()).split(IDS_PER_CALL, TAG_VALUE_LIMIT) {
@@ -321,6 +311,7 @@ fn launch(
             template: blueprint.template_name.clone(),
             fingerprint: blueprint.fingerprint.clone(),
             private_address: address,
+            master_address,
             public_address: matches!(draft.spec.network, Network::Own(_)),
             shared_path: draft.spec.shared.path.to_string(),
         };

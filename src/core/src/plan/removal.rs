@@ -131,10 +131,15 @@ impl Removal {
             self.step(Address::Gateway, after, Action::DeleteGateway { id: gateway.id.clone() });
         }
         if let Some(routes) = &world.routes {
-            // Associations are undone by name rather than left to the subnet's deletion: so a route table need not wait
-            // for anything, and is gone long before the VPC.
-            let action = Action::DeleteRoutes { id: routes.id.clone(), associations: routes.associations.clone() };
-            before_vpc.push(self.delete(Address::Routes, "route table", Vec::new(), action));
+            // Associations are undone by name rather than left to the subnet's deletion, and while the nodes end: so the
+            // route table goes beside the subnet.
+            let mut after = nodes.to_vec();
+            if !routes.associations.is_empty() {
+                let action = Action::DissociateRoutes { associations: routes.associations.clone() };
+                after.push(self.step(Address::Routes, Vec::new(), action));
+            }
+            let action = Action::DeleteRoutes { id: routes.id.clone() };
+            before_vpc.push(self.delete(Address::Routes, "route table", after, action));
         }
         if let Some(vpc) = &world.vpc {
             let action = Action::DeleteVpc { id: vpc.id.clone() };
@@ -187,7 +192,11 @@ pub(super) fn stray_steps<'a>(
                 let detach = vpc.map(|vpc| Action::DetachGateway { id: id.clone(), vpc });
                 detach.into_iter().chain([Action::DeleteGateway { id }]).collect()
             }
-            Stray::Routes(table) => vec![Action::DeleteRoutes { id, associations: table.associations.clone() }],
+            Stray::Routes(table) => {
+                let associations = table.associations.clone();
+                let dissociate = (!associations.is_empty()).then_some(Action::DissociateRoutes { associations });
+                dissociate.into_iter().chain([Action::DeleteRoutes { id }]).collect()
+            }
             Stray::Vpc(_) => vec![Action::DeleteVpc { id }],
             Stray::Volume(_) => vec![Action::DeleteVolume { id }],
         };

@@ -220,20 +220,6 @@ fn workers_are_launched_after_the_master_has_its_address() {
 }
 
 #[test]
-fn a_lost_master_gets_no_address_that_a_worker_has() {
-    let spec = spec_of(2, 0, "c7i.large", false, "none", "a");
-    let mut simulator = applied(&spec);
-    let master = simulator.world().master().unwrap().clone();
-    simulator.end(&[master.id], "Server.InternalError");
-    let taken = master.private_address;
-    simulator.instances[0].node.private_address = taken;
-    let mending = plan(&spec, &simulator.world());
-    simulator.run(&mending);
-    assert_ne!(simulator.world().master().unwrap().private_address, taken);
-    assert!(plan(&spec, &simulator.world()).is_empty());
-}
-
-#[test]
 fn no_call_of_a_plan_takes_more_than_a_thousand_of_anything() {
     let mut many = spec(
         "cluster: test\nnetwork: {cidr: 10.1.0.0/16}\nready: running\n\
@@ -295,7 +281,7 @@ fn depth(plan: &Plan, calls: fn(&Action) -> usize) -> usize {
 fn calls(action: &Action) -> usize {
     match action {
         Action::AwaitRunning { .. } | Action::Join { .. } => 0,
-        Action::DeleteRoutes { associations, .. } => 1 + associations.len(),
+        Action::DissociateRoutes { associations } => associations.len(),
         _ => 1,
     }
 }

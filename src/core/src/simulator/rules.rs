@@ -104,7 +104,11 @@ impl Simulator {
             Action::DeleteSubnet { id } => {
                 assert!(!self.instances.iter().any(|it| &it.subnet == id), "DeleteSubnet: DependencyViolation");
             }
-            Action::DeleteRoutes { .. } => {}
+            Action::DissociateRoutes { .. } => {}
+            Action::DeleteRoutes { id } => {
+                let associated = self.routes.iter().any(|it| &it.id == id && !it.associations.is_empty());
+                assert!(!associated, "DeleteRouteTable: DependencyViolation, it has associations");
+            }
             Action::DetachGateway { vpc, .. } => {
                 let inside: HashSet<&String> = self.subnets.iter().filter(|it| &it.vpc == vpc).map(|it| &it.id).collect();
                 let used = self.instances.iter().any(|it| inside.contains(&it.subnet));
