@@ -1,13 +1,14 @@
 //! What a cluster costs as it grows: `make bench`, or `cargo bench --bench cloud`.
 //!
 //! A cloud of records in this process, a wire that counts calls and can make each wait, the ordinary binary, and beside
-//! it in the same run a script in boto3 that was written for speed alone. Names of sizes as arguments measure those only.
+//! it in the same run a script in boto3 that was written for speed alone, Ansible, and Terraform's core for the graph.
+//! Sizes as arguments measure those only, `plan` the plan, `ansible` Ansible at the sizes it is measured at.
 
 #[path = "../../src/kernels/benches/kit/mod.rs"]
 mod kit;
 mod memory;
+mod peers;
 mod plan;
-mod script;
 mod size;
 #[path = "../../tests/wire/mod.rs"]
 mod wire;

@@ -1,5 +1,6 @@
 //! The plan of 10,000 workers: as a value in this process, and by the binary.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ewulf_core::plan::plan;
@@ -9,14 +10,17 @@ use ewulf_core::world::{Ami, World as Known};
 
 use crate::kit::table::{Better, Quantity, Row};
 use crate::kit::{Failure, Samples};
-use crate::memory;
 use crate::world::{Shape, World};
+use crate::{memory, peers};
 
 const WORKERS: u32 = 10_000;
 const ROUNDS: usize = 9;
 /// Terraform's core takes 12 s for a tenth of it.
 const SECONDS: f64 = 0.1;
 const MEGABYTES: f64 = 150.0;
+/// Terraform's core grows with the square of the size, so it is measured at a tenth.
+const BESIDE_TERRAFORM: u32 = 1_000;
+const ROUNDS_BESIDE: usize = 3;
 /// The name of this subject among the arguments.
 const NAME: &str = "plan";
 
@@ -53,7 +57,25 @@ pub fn rows(arguments: &[String]) -> Result<Vec<Row>, Failure> {
         Row::absolute("ewulf plan, 10,000 workers: peak memory", most, Better::AtMost, MEGABYTES, None)
             .noted(format!("{:.2} s with its calls", begun.elapsed().as_secs_f64())),
     );
+    rows.push(beside_terraform()?);
     Ok(rows)
+}
+
+/// Our whole program against Terraform's core alone, which has no API to ask.
+fn beside_terraform() -> Result<Row, Failure> {
+    let world = World::new(None);
+    Shape { gibibytes: 0, ..Shape::new(BESIDE_TERRAFORM) }.write(&world.ground);
+    let seconds = |mut command: Command| {
+        let begun = Instant::now();
+        crate::kit::output(&mut command)?;
+        Ok::<f64, Failure>(begun.elapsed().as_secs_f64())
+    };
+    let ours = (0..ROUNDS_BESIDE).map(|_| seconds(world.ground.command(&["plan", Shape::FILE])));
+    let ours = Samples(ours.collect::<Result<_, _>>()?).median();
+    let peers = (0..ROUNDS_BESIDE).map(|_| seconds(peers::terraform(BESIDE_TERRAFORM)?));
+    let peers = Samples(peers.collect::<Result<_, Failure>>()?).median();
+    let what = "ewulf plan, 1,000 workers, calls and all";
+    Ok(Row::speed_up(what, ours, "Terraform 0.13.5's core, graph alone", peers, 10.0, 50.0))
 }
 
 /// The plan from nothing, and the plan that finds nothing to do.

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use crate::kit::table::{Better, Quantity, Row};
 use crate::kit::{Failure, Samples};
+use crate::memory;
+use crate::peers::Peer;
 use crate::wire::totals;
 use crate::world::{Shape, World};
-use crate::{memory, script};
 
 const SIZES: [u32; 4] = [3, 16, 100, 1_000];
 /// Milliseconds that every request waits on the wire: nothing, and about what a region is away.
 const DELAYS: [u64; 2] = [0, 50];
 const ROUNDS: usize = 3;
+/// Ansible takes minutes for a hundred workers.
+const ANSIBLES_SIZES: [u32; 2] = [3, 100];
 /// Ends what hangs.
 const LIMIT: Duration = Duration::from_secs(600);
 /// A laptop's share for a tool that only calls an API.
@@ -55,21 +58,21 @@ impl Measured {
     }
 }
 
-/// Ours and the script's figures of the three operations.
+/// Ours and a peer's figures of the three operations.
 type Figures = [(Measured, Measured); 3];
 
-fn measure(workers: u32, delay: u64) -> Result<Figures, Failure> {
+fn measure(peer: Peer, workers: u32, delay: u64, rounds: usize) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         // A cloud each, so that neither walks in the other's traces.
-        let (ours, scripts) = (World::new(None), World::new(None));
-        // What the script makes: no shared volume.
+        let (ours, theirs) = (World::new(None), World::new(None));
+        // What the peers make: no shared volume.
         Shape { gibibytes: 0, ..Shape::new(workers) }.write(&ours.ground);
         ours.wire.delay(delay);
-        scripts.wire.delay(delay);
-        for ((name, arguments, _), (own, peer)) in OPERATIONS.iter().zip(&mut figures) {
+        theirs.wire.delay(delay);
+        for ((name, arguments, _), (own, other)) in OPERATIONS.iter().zip(&mut figures) {
             own.add(&ours, ours.ground.command(arguments), &format!("ewulf, {name} {workers}"))?;
-            peer.add(&scripts, script::command(&scripts, name, workers)?, &format!("script, {name} {workers}"))?;
+            other.add(&theirs, peer.command(&theirs, name, workers)?, &format!("{}, {name} {workers}", peer.name()))?;
         }
     }
     Ok(figures)
@@ -83,7 +86,7 @@ pub fn rows(sizes: &[String]) -> Result<Vec<Row>, Failure> {
             continue;
         }
         eprintln!("{workers} workers, created, looked at and destroyed");
-        let [at_once, far] = DELAYS.map(|delay| measure(workers, delay));
+        let [at_once, far] = DELAYS.map(|delay| measure(Peer::Script, workers, delay, ROUNDS));
         let (at_once, far) = match (at_once, far) {
             (Ok(at_once), Ok(far)) => (at_once, far),
             // The other sizes are worth their figures all the same.
@@ -104,11 +107,43 @@ pub fn rows(sizes: &[String]) -> Result<Vec<Row>, Failure> {
             rows.extend(growth.map(|((name, ..), (now, then))| grown(name, fewer, workers, now / then)));
         }
     }
+    for workers in ANSIBLES_SIZES {
+        if sizes.is_empty() || sizes.iter().any(|size| size == "ansible") {
+            rows.extend(beside_ansible(workers)?);
+        }
+    }
     Ok(rows)
 }
 
+/// Calls and seconds of a peer that takes minutes: one round, far away.
+fn beside_ansible(workers: u32) -> Result<Vec<Row>, Failure> {
+    eprintln!("{workers} workers, beside Ansible");
+    let delay = DELAYS[1];
+    let figures = measure(Peer::Ansible, workers, delay, 1)?;
+    let rows = OPERATIONS.iter().zip(&figures).flat_map(|((name, ..), (own, peer))| {
+        let what = format!("{name}, {workers} workers");
+        let calls = Row {
+            what: format!("{what}: calls"),
+            ours: count(own.calls.median()),
+            peer: Some(("Ansible".to_owned(), count(peer.calls.median()))),
+            judged: own.calls.median() / peer.calls.median(),
+            sign: "×",
+            better: Better::AtMost,
+            bar: 1.0,
+            aim: None,
+            note: format!("in sequence {} against {}", own.in_sequence.median(), peer.in_sequence.median()),
+        };
+        let wall = format!("{what}: wall, {delay} ms a call");
+        [calls, Row::speed_up(&wall, own.seconds.median(), "Ansible", peer.seconds.median(), 2.0, 10.0)]
+    });
+    Ok(rows.collect())
+}
+
+fn count(value: f64) -> Quantity {
+    Quantity { value, unit: "" }
+}
+
 fn rows_of(what: &str, bar: f64, at_once: &(Measured, Measured), far: &(Measured, Measured)) -> [Row; 5] {
-    let count = |value| Quantity { value, unit: "" };
     let (calls, peers_calls) = (far.0.calls.median(), far.1.calls.median());
     let calls = Row {
         what: format!("{what}: calls"),
