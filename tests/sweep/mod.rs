@@ -5,6 +5,7 @@
 //! then finish the work, the next plan be empty, nothing exist twice, and destroy leave nothing. `make test` takes every
 //! kill of apply and destroy and a sample of the rest; `make sweep` takes everything.
 
+mod pairs;
 mod story;
 
 use std::collections::BTreeMap;
@@ -119,13 +120,27 @@ fn quota(action: &str) -> Option<&'static str> {
     })
 }
 
+/// Choices that look like chance, the same with every run.
+struct Chance(u64);
+
+impl Chance {
+    /// A number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        // Numerical Recipes' generator; its upper bits are good enough to choose a few of many.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
 /// A sample of `number` cases, the same with every run.
 fn sample(mut cases: Vec<Case>, number: usize) -> Vec<Case> {
-    let mut state = SEED;
+    let mut chance = Chance(SEED);
     while cases.len() > number {
-        // Numerical Recipes' generator; its upper bits are good enough to choose a few of many.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        cases.swap_remove((state >> 33) as usize % cases.len());
+        cases.swap_remove(chance.below(cases.len()));
     }
     cases
 }

@@ -68,6 +68,11 @@ impl Story {
         Self { name: "change", verb: Verb::Apply, from: Some(Shape::new(2)), to: Some(to) }
     }
 
+    /// From any cluster to any other.
+    pub fn pair(from: Shape, to: Shape) -> Self {
+        Self { name: "pair", verb: Verb::Apply, from: Some(from), to: Some(to) }
+    }
+
     /// An apply that ends with nodes that know each other.
     pub fn join() -> Self {
         let to = Shape { ready: "joined", ..Shape::new(2) };
