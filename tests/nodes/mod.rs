@@ -3,6 +3,7 @@
 //! All tests share one local cloud of their own, whose images are baked once; they take turns.
 
 mod cluster;
+mod faults;
 mod images;
 mod jobs;
 mod local;
