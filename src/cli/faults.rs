@@ -78,7 +78,7 @@ struct Add {
     fault: String,
     #[arg(long)]
     id: Option<String>,
-    /// ec2, ssm or sts
+    /// ec2, ssm, sts or ebs
     #[arg(long)]
     service: Option<String>,
     /// An action; `*` stands for any letters

@@ -36,6 +36,7 @@ mod places;
 mod refusals;
 mod requests;
 mod seen;
+mod trouble;
 
 use line::Line;
 use places::{CONNECTIONS, Places};

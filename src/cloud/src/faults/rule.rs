@@ -69,6 +69,8 @@ pub enum Service {
     Ec2,
     Ssm,
     Sts,
+    /// EBS direct.
+    Ebs,
 }
 
 impl Service {
@@ -77,6 +79,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Ssm => "ssm",
             Self::Sts => "sts",
+            Self::Ebs => "ebs",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::blocks;
 use super::line::Line;
 use super::refusals::Refusals;
 use super::seen::Seen;
+use super::trouble::{self, Denial};
 use crate::cloud::Cloud;
 use crate::faults::{Facts, Fault, Stage, Ticket};
 use crate::operations;
@@ -67,18 +68,6 @@ impl Service {
 #[error("the connection ends without an answer")]
 pub(super) struct Severed;
 
-/// Why a request is not answered as it wished.
-enum Denial {
-    Refused(ApiError),
-    Severed,
-}
-
-impl From<ApiError> for Denial {
-    fn from(error: ApiError) -> Self {
-        Self::Refused(error)
-    }
-}
-
 /// How an answer is written; decided before the request is trusted, since a refusal needs it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -128,7 +117,7 @@ pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Requ
         return Ok(response(StatusCode::OK, "text/plain; charset=utf-8", text, &xml::request_id()));
     }
     if blocks::is_call(&request) {
-        return Ok(blocks::answer(service, request).await);
+        return blocks::answer(service, request).await.inspect_err(|Severed| line.reset_at_end());
     }
     let protocol = Protocol::of(request.headers());
     // One id for the header, the document and whoever asks about the call.
@@ -197,75 +186,19 @@ async fn admit(
     let cloud = Arc::clone(&service.cloud);
     let ticket = cloud.faults.arrive(call.service, &call.action, call.changes_something(), Timestamp::now());
     let facts = if cloud.faults.is_empty() { Facts::default() } else { call.facts(&cloud) };
-    if let Err(denial) = ticket.during(before(&service, &call, &facts)).await {
+    let before = trouble::before(&service, &facts, || call.is_throttled(&cloud, &facts));
+    if let Err(denial) = ticket.during(before).await {
         cloud.faults.finish(ticket, None);
         return Err(denial);
     }
     let ended = service.ended.clone();
-    let outcome = carry_out(service, call, request_id, Some((ticket, facts))).await;
-    match outcome {
-        (outcome, None) => Ok(outcome?),
-        (_, Some(Fault::ErrorAfter { code })) => {
-            let code = code.unwrap_or_else(|| "InternalError".to_owned());
-            Err(ApiError::new(code, "An internal error has occurred").with_status(500).into())
-        }
-        (_, Some(Fault::HangAfter)) => {
-            hang(ended).await;
-            Err(Denial::Severed)
-        }
-        (_, Some(_)) => Err(Denial::Severed),
-    }
+    let (outcome, fault) = carry_out(service, call, request_id, Some((ticket, facts))).await;
+    trouble::after(fault, ended).await?;
+    Ok(outcome?)
 }
 
 /// The service of this cloud's own calls, which no fault concerns.
 const CONTROL: &str = "local";
-
-/// Meets what stands before a call.
-async fn before(service: &Service, call: &Call, facts: &Facts) -> Result<(), Denial> {
-    let cloud = &service.cloud;
-    if cloud.faults.is_empty() {
-        return Ok(());
-    }
-    let (delay, end) = cloud.faults.before(facts);
-    if !delay.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = hang(service.ended.clone()) => return Err(Denial::Severed),
-        }
-    }
-    let internal = |code: &'static str, status| ApiError::new(code, "An internal error has occurred").with_status(status);
-    let of_ec2 = call.service == "ec2";
-    let error = match end {
-        None if cloud.faults.has(Stage::Throttle) && call.is_throttled(cloud, facts) => call.throttled(),
-        None => return Ok(()),
-        Some(Fault::Error { code, message, status }) => {
-            let message = message.unwrap_or_else(|| format!("{code} was asked for"));
-            ApiError::new(code, message).with_status(status.unwrap_or(400))
-        }
-        Some(Fault::InternalError) => internal(if of_ec2 { "InternalError" } else { "InternalServerError" }, 500),
-        Some(Fault::Unavailable) => internal(if of_ec2 { "Unavailable" } else { "ServiceUnavailable" }, 503),
-        Some(Fault::Throttled) => call.throttled(),
-        Some(Fault::Deny) if of_ec2 => {
-            ApiError::new("UnauthorizedOperation", "You are not authorized to perform this operation.").with_status(403)
-        }
-        Some(Fault::Deny) => {
-            let message = format!("User is not authorized to perform: {}:{}", call.service, call.action);
-            ApiError::new("AccessDeniedException", message)
-        }
-        Some(Fault::Hang) => {
-            hang(service.ended.clone()).await;
-            return Err(Denial::Severed);
-        }
-        Some(_) => return Err(Denial::Severed),
-    };
-    Err(error.into())
-}
-
-/// Waits until the server ends.
-async fn hang(mut ended: watch::Receiver<bool>) {
-    // A server that is gone has ended too.
-    let _ = ended.wait_for(|ended| *ended).await;
-}
 
 pub(super) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAXIMUM_BODY).collect());
@@ -359,13 +292,6 @@ impl Call {
             Parameters::Json(_) => (false, 0),
         };
         cloud.faults.is_throttled(facts, broad, instances, cloud.uptime())
-    }
-
-    fn throttled(&self) -> ApiError {
-        match self.service {
-            "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
-            _ => ApiError::new("ThrottlingException", "Rate exceeded"),
-        }
     }
 }
 

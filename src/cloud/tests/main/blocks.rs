@@ -164,3 +164,35 @@ async fn other_signatures_and_unknown_paths_are_refused() {
     assert_eq!((unknown.status, unknown.header("x-amzn-errortype")), (404, Some("UnknownOperationException")));
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_befalls_a_block_is_told_in_the_words_of_ebs_and_a_lost_answer_leaves_the_block() {
+    let bench = Bench::start().await;
+    let id = start(&bench).await;
+    let (signer, address) = (bench.signer("ebs"), bench.address);
+    let data = vec![7; BLOCK];
+    let checksum = STANDARD.encode(Sha256::digest(&data));
+    let put = |index: u32| {
+        let path = format!("/snapshots/{id}/blocks/{index}");
+        call(&signer, address, ("PUT", &path), &block_headers(&checksum), signed(&data))
+    };
+    for (fault, status, code) in [
+        ("throttled", 400, "RequestThrottledException"),
+        ("deny", 403, "AccessDeniedException"),
+        ("internal-error", 500, "InternalServerException"),
+    ] {
+        let rule = json!([{ "service": "ebs", "action": "PutSnapshotBlock", "count": 1, "fault": fault }]);
+        bench.rules(rule).await;
+        let refused = put(0);
+        assert_eq!((refused.status, refused.header("x-amzn-errortype")), (status, Some(code)), "{fault}");
+    }
+    assert_eq!(put(0).status, 201);
+    bench.rules(json!([{ "service": "ebs", "when": { "resource": id }, "count": 1, "fault": "error-after" }])).await;
+    assert_eq!(put(1).status, 500);
+    let path = format!("/snapshots/completion/{id}");
+    let complete = call(&signer, address, ("POST", &path), &[("x-amz-changedblockscount", "2")], signed(b""));
+    assert_eq!(complete.status, 202, "the second block took effect although its answer was an error");
+    let journal = bench.local("GetJournal", json!({})).await.json();
+    assert!(journal["calls"].as_array().unwrap().iter().any(|call| call["service"] == "ebs" && call["faults"] != json!([])));
+    bench.stop().await;
+}
