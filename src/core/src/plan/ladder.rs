@@ -196,27 +196,17 @@ impl<'a> Climb<'a> {
         let rungs = group.rungs();
         let here = self.zone();
         let shown: Vec<LadderRung> = rungs.iter().map(|rung| self.shown(world, group, rung, &here)).collect();
-        let is_open = |rung: usize| !shown[rung].is_refused && shown[rung].obstacle.is_none();
-        let (standing, least) = (look.standing(), group.least());
-        let base = look.base();
-        let next = (0..rungs.len()).find(|rung| is_open(*rung));
-        let chosen = match base {
-            Some(base) if look.wanted.is_empty() || self.may_launch(group, &shown[base].pool, &here) => Some(base),
-            Some(base) if standing >= least => {
-                self.withheld.insert(group.group.clone(), look.wanted.clone());
-                Some(base)
-            }
-            Some(_) if look.proven.is_empty() => next,
-            Some(_) => None,
-            None => next,
-        };
-        let is_short = chosen.is_none() || self.withheld.contains_key(&group.group);
+        let (standing, least, base) = (look.standing(), group.least(), look.base());
+        let (chosen, withholds) = self.decide(group, &look, &shown, &here);
+        if withholds {
+            self.withheld.insert(group.group.clone(), look.wanted.clone());
+        }
         let goes_elsewhere = chosen.is_none() || (chosen != base && base.is_some());
         if goes_elsewhere {
             self.taken.extend(look.fresh.iter().map(|(node, _)| *node));
             self.forget(look.fresh.iter().map(|(node, _)| *node));
         }
-        if is_short {
+        if chosen.is_none() || withholds {
             let standing = if goes_elsewhere { u32::try_from(look.proven.len()).unwrap_or(u32::MAX) } else { standing };
             self.shortfalls.push(Shortfall { group: group.group.clone(), count: group.count, least, standing });
         }
@@ -240,6 +230,18 @@ impl<'a> Climb<'a> {
         if !group.capacity.is_empty() || group.min.is_some() {
             let (group, count) = (group.group.clone(), group.count);
             self.ladders.push(Ladder { group, count, least, standing, chosen, rungs: shown });
+        }
+    }
+
+    /// The rung that a group takes, and whether it stands there without what is missing; no rung if none is left.
+    fn decide(&self, group: &WorkerGroup, look: &Look, shown: &[LadderRung], here: &str) -> (Option<usize>, bool) {
+        let next = shown.iter().position(|rung| !rung.is_refused && rung.obstacle.is_none());
+        match look.base() {
+            Some(base) if look.wanted.is_empty() || self.may_launch(group, &shown[base].pool, here) => (Some(base), false),
+            Some(base) if look.standing() >= group.least() => (Some(base), true),
+            // Those that have stood keep their rung, and it has no room.
+            Some(_) if !look.proven.is_empty() => (None, false),
+            Some(_) | None => (next, false),
         }
     }
 
