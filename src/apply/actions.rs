@@ -1,7 +1,7 @@
 //! One exhaustive match from a plan's action to the calls that carry it out, and to the sentence that names it.
 
 use ewulf_core::address::Address;
-use ewulf_core::plan::{Action, Step};
+use ewulf_core::plan::{Action, Launch, Step};
 
 use super::{Run, StepError, create, instances, join, remove};
 use crate::events::Work;
@@ -25,7 +25,7 @@ pub fn sentence(action: &Action) -> String {
         Action::GrowVolume { gibibytes } => format!("growing volume to {gibibytes} GiB"),
         Action::AttachVolume { device } => format!("attaching volume to the master as {device}"),
         Action::GrowFileSystem { gibibytes, .. } => format!("growing the shared file system to {gibibytes} GiB"),
-        Action::Launch(launch) => format!("launching {}", count(launch.indexes.len(), "node")),
+        Action::Launch(launch) => launching(launch),
         Action::Start { ids } => format!("starting {}", shortened(ids)),
         Action::Resize { id, instance_type, .. } => format!("stopping {id}, making it {instance_type}, starting it"),
         Action::AwaitRunning { nodes } => format!("waiting until {} run", count(nodes.len(), "node")),
@@ -65,8 +65,8 @@ pub(super) async fn perform(run: &Run, step: &Step, work: &Work) -> Result<Strin
         Action::GrowVolume { gibibytes } => create::grow_volume(run, *gibibytes).await,
         Action::AttachVolume { device } => create::attach_volume(run, device).await,
         Action::GrowFileSystem { gibibytes, shared_path } => create::grow_file_system(run, *gibibytes, shared_path).await,
-        Action::Launch(launch) => instances::launch(run, launch).await,
-        Action::Start { ids } => instances::start(run, ids).await,
+        Action::Launch(launch) => instances::launch(run, launch, work).await,
+        Action::Start { ids } => instances::start(run, ids, work).await,
         Action::Resize { id, instance_type, .. } => instances::resize(run, id, instance_type, work).await,
         Action::AwaitRunning { nodes } => instances::await_running(run, nodes, work).await,
         Action::Join { nodes, shared_path, cidr } => join::join(run, nodes, shared_path, *cidr, work).await,
@@ -83,6 +83,15 @@ pub(super) async fn perform(run: &Run, step: &Step, work: &Work) -> Result<Strin
         Action::DetachGateway { id, vpc } => remove::detach_gateway(run, id, vpc, work).await,
         Action::DeleteGateway { id } => remove::gateway(run, id).await,
         Action::DeleteVpc { id } => remove::vpc(run, id, work).await,
+    }
+}
+
+/// What is launched; where, if there are other places.
+fn launching(launch: &Launch) -> String {
+    let nodes = count(launch.indexes.len(), "node");
+    match launch.rung {
+        (_, 1) => format!("launching {nodes}"),
+        (rung, of) => format!("launching {nodes}: {}, rung {rung} of {of}", launch.pool),
     }
 }
 

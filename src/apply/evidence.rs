@@ -50,6 +50,8 @@ pub struct Aftermath {
     pub terminated: Vec<String>,
     /// New nodes that failed and still run.
     pub left: Vec<String>,
+    /// How many rungs of ladders were tried in vain.
+    pub rungs: usize,
 }
 
 /// What a failed launch asked for.
@@ -113,7 +115,12 @@ fn instance_of(error: &StepError) -> Option<String> {
         StepError::Ended { object, .. } | StepError::Slow { object, .. } => object,
         StepError::Boot { node, .. } | StepError::Node { node, .. } => node,
         StepError::Call(call) => &call.object,
-        StepError::Displaced { .. } | StepError::Unknown(_) | StepError::LockLost => return None,
+        StepError::Displaced { .. }
+        | StepError::Unknown(_)
+        | StepError::LockLost
+        | StepError::Interrupted
+        | StepError::GivenUp
+        | StepError::Fewer { .. } => return None,
     };
     let is_id = |word: &&str| {
         word.strip_prefix("i-").is_some_and(|digits| digits.len() >= 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::{Address, SHARED_TAG};
+use ewulf_core::pacing::Deed;
 use ewulf_core::plan::Launch;
 use ewulf_core::world::Tags;
 
 use super::actions::{count, shortened};
 use super::create::{SETTLE, UNCERTAIN, tag_specification, token};
+use super::ladder::{Patience, is_out_of_room};
+use super::pace::pace;
 use super::{Run, StepError};
 use crate::aws::{Backoff, CallError, Class, failure, retry};
 use crate::events::Work;
@@ -28,21 +31,37 @@ const ASKED_FOR_ALL: usize = 100;
 /// How long instances that a token stands for are looked for: they show up within seconds (ec2.md 1.1).
 const LOOK_UP: Duration = Duration::from_secs(20);
 
-/// Launches all nodes of a launch or none.
-pub async fn launch(run: &Run, launch: &Launch) -> Result<String, StepError> {
+/// Launches all nodes of a launch, or at least as many as will do, or none; with fewer than all it has failed, for the next
+/// plan to say what becomes of them.
+pub async fn launch(run: &Run, launch: &Launch, work: &Work) -> Result<String, StepError> {
     let number = launch.indexes.len();
     let (subnet, group) = (run.id(&Address::Subnet)?, run.id(&Address::SecurityGroup)?);
-    let indexes = launch.indexes.to_string();
+    let (indexes, least) = (launch.indexes.to_string(), launch.least.to_string());
+    pace(run, Deed::Launch, number, Some(&launch.role), work).await?;
+    run.is_over(Some(&launch.role))?;
+    let mut patience = Patience::new(launch);
     let mut attempt = 0_u32;
     let mut instances = loop {
-        let token = token(run, &[&launch.template, &indexes, &subnet, &group, &launch.generation, &attempt.to_string()]);
+        // Another rung has another template or subnet, and so another token (ec2.md 2.3).
+        let parts = [&launch.template, &indexes, &least, &subnet, &group, &launch.generation, &attempt.to_string()];
+        let token = token(run, &parts.map(String::as_str));
         match run_instances(run, launch, number, &subnet, &group, &token).await {
+            Err(error) if is_out_of_room(&error) => {
+                // A refused call used nothing up, so its token is as good as new.
+                if patience.lasts(run, launch, &error, work).await? {
+                    pace(run, Deed::Launch, 0, Some(&launch.role), work).await?;
+                    continue;
+                }
+                run.give_up(&launch.role);
+                run.cloud.budget.give_back(Deed::Launch, number);
+                return Err(error.into());
+            }
             // The token belongs to a launch of the past, and nothing of it is left.
             Err(error) if error.is("IdempotentInstanceTerminated") => {}
             // It belongs to one with other tags, say, whose nodes were not visible when the plan was made.
             Err(error) if error.is("IdempotentParameterMismatch") => {
                 let alive = launched_with(run, &token).await?;
-                if alive.len() == number {
+                if alive.len() >= launch.least {
                     break alive;
                 }
                 if !alive.is_empty() {
@@ -63,6 +82,12 @@ pub async fn launch(run: &Run, launch: &Launch) -> Result<String, StepError> {
     let ids: Vec<String> = instances.iter().filter_map(|instance| instance.instance_id.clone()).collect();
     for (address, id) in launch.addresses().into_iter().zip(&ids) {
         run.learn(address, id);
+    }
+    if ids.len() < number {
+        run.give_up(&launch.role);
+        run.cloud.budget.give_back(Deed::Launch, number - ids.len());
+        let object = format!("node/{}/{indexes}", launch.role);
+        return Err(StepError::Fewer { object, had: ids.len(), wanted: number });
     }
     Ok(format!("launched {}: {}", count(ids.len(), "node"), shortened(&ids)))
 }
@@ -91,7 +116,7 @@ async fn run_instances(
         interface = interface.private_ip_address(address.to_string());
     }
     let interface = interface.build();
-    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let (least, most) = [launch.least, number].map(|number| i32::try_from(number).unwrap_or(i32::MAX)).into();
     // What it stands on was made moments ago and may be invisible yet. The token makes a repetition harmless.
     let answer = retry(SETTLE, &UNCERTAIN, || async {
         let request = run
@@ -99,8 +124,8 @@ async fn run_instances(
             .ec2_once
             .run_instances()
             .launch_template(template.clone())
-            .min_count(number)
-            .max_count(number)
+            .min_count(least)
+            .max_count(most)
             .network_interfaces(interface.clone())
             .client_token(token)
             .tag_specifications(tag_specification(run, &address, sdk::ResourceType::Instance, tags.clone()))
@@ -149,8 +174,9 @@ fn has_ended(state: &str) -> bool {
     state == "terminated" || state == "shutting-down"
 }
 
-pub async fn start(run: &Run, ids: &[String]) -> Result<String, StepError> {
+pub async fn start(run: &Run, ids: &[String], work: &Work) -> Result<String, StepError> {
     wait_for(run, ids, "stopped", |state| ["stopped", "running", "pending"].contains(&state)).await?;
+    pace(run, Deed::Start, ids.len(), None, work).await?;
     send_start(run, ids).await?;
     Ok(format!("started {}", shortened(ids)))
 }
@@ -180,6 +206,7 @@ pub async fn resize(run: &Run, id: &str, instance_type: &str, work: &Work) -> Re
         answer.map(drop).map_err(|error| failure("ModifyInstanceAttribute", id, error))
     })
     .await?;
+    pace(run, Deed::Start, 1, None, work).await?;
     send_start(run, &ids).await?;
     Ok(format!("{id} is {instance_type} now"))
 }
@@ -237,6 +264,7 @@ fn not_running() -> sdk::Filter {
 pub async fn terminate(run: &Run, ids: &[String], work: &Work) -> Result<String, StepError> {
     let mut backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(10), SETTLE);
     let mut left = ids.to_vec();
+    pace(run, Deed::End, ids.len(), None, work).await?;
     while !left.is_empty() {
         let answer = retry(SETTLE, &[Class::Ambiguous, Class::Unreachable], || async {
             let request = run.cloud.ec2.terminate_instances().set_instance_ids(Some(left.clone()));

@@ -5,7 +5,9 @@ mod create;
 mod evidence;
 mod instances;
 mod join;
+mod ladder;
 mod lock;
+mod pace;
 mod remove;
 
 use std::cmp::Reverse;
@@ -13,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use ewulf_core::address::Address;
+use ewulf_core::address::{Address, Role};
 use ewulf_core::fingerprint;
 use ewulf_core::plan::{Plan, Step};
 use tokio::task::JoinSet;
@@ -23,6 +25,7 @@ use crate::events::{Event, Events};
 use crate::interrupt::Interrupt;
 
 pub use evidence::{Aftermath, OnFailure, Tried};
+pub use ladder::{Ascent, Attempt, Short};
 pub use lock::{Guard, Holder, Lock, LockError};
 
 /// Steps in flight at once: more would empty the SDK's retry quota when EC2 throttles (ec2.md 3.6).
@@ -42,6 +45,27 @@ pub enum ApplyError {
     },
     #[error("interrupted; {done} of {all} steps were done")]
     Interrupted { done: usize, all: usize },
+    /// EC2 has no room for some groups; a plan that knows so may take other rungs of their ladders.
+    #[error("EC2 has no room for all nodes; {done} of {all} steps were done")]
+    NoRoom { shorts: Vec<Short>, made: BTreeSet<String>, done: usize, all: usize },
+    /// A worker was given the master's address; a plan that sees it makes it go.
+    #[error("{address}: its address was given to another node; {done} of {all} steps were done")]
+    Displaced {
+        address: Address,
+        #[source]
+        source: StepError,
+        made: BTreeSet<String>,
+        done: usize,
+        all: usize,
+    },
+    /// No rung of a ladder is left.
+    #[error("{address}: EC2 has no room for it")]
+    Room {
+        address: Address,
+        #[source]
+        source: StepError,
+        after: Box<Aftermath>,
+    },
 }
 
 /// Why one step failed.
@@ -61,6 +85,12 @@ pub enum StepError {
     Node { what: &'static str, node: String, output: String },
     #[error("{0} is not known: a step before should have made it")]
     Unknown(Address),
+    #[error("{object}: EC2 had room for {had} of {wanted} only")]
+    Fewer { object: String, had: usize, wanted: usize },
+    #[error("the user interrupted it")]
+    Interrupted,
+    #[error("another part of its group found no room")]
+    GivenUp,
     #[error("the cluster's lock was lost: it could not be renewed in time, or somebody else took it over")]
     LockLost,
 }
@@ -80,12 +110,33 @@ pub(crate) struct Run {
     pub events: Events,
     /// Tells the creates of this run from those of others.
     pub nonce: String,
+    pub interrupt: Interrupt,
+    pub guard: Guard,
     ids: Arc<Mutex<BTreeMap<Address, String>>>,
     /// Ids of what this run made: not to find one of them does not mean that it is gone (ec2.md 1.6).
     made: Arc<Mutex<BTreeSet<String>>>,
+    /// Groups of which a part found no room: their other parts would be taken back again.
+    given_up: Arc<Mutex<BTreeSet<Role>>>,
 }
 
 impl Run {
+    /// Launches nothing more of a group.
+    pub fn give_up(&self, role: &Role) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(role.clone());
+    }
+
+    /// Whether a step has no point any more, with its reason: the user asks to stop, somebody else has the lock, or a part
+    /// of the same group found no room.
+    pub fn is_over(&self, role: Option<&Role>) -> Result<(), StepError> {
+        let is_given_up = |role| self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(role);
+        match role {
+            _ if self.interrupt.is_requested() => Err(StepError::Interrupted),
+            _ if self.guard.is_lost() => Err(StepError::LockLost),
+            Some(role) if is_given_up(role) => Err(StepError::GivenUp),
+            _ => Ok(()),
+        }
+    }
+
     /// Id of what an address stands for.
     pub fn id(&self, address: &Address) -> Result<String, StepError> {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +169,7 @@ impl Run {
 
 /// Carries out `plan`. The first interrupt finishes the steps in flight and starts nothing new, and so does the loss of
 /// the lock; after a failure, `on_failure` says what is kept of it and what becomes of nodes that failed before they were
-/// part of the cluster.
+/// part of the cluster. Where EC2 has no room for a group, whatever does not wait for it goes on.
 pub async fn apply(
     cloud: &Cloud,
     plan: &Plan,
@@ -133,31 +184,51 @@ pub async fn apply(
         plan: Arc::new(plan.clone()),
         events: events.clone(),
         nonce: fingerprint::of(&(std::process::id(), jiff::Timestamp::now().as_nanosecond().to_string())),
+        interrupt: interrupt.clone(),
+        guard: guard.clone(),
         ids: Arc::new(Mutex::new(plan.known.clone())),
         made: Arc::default(),
+        given_up: Arc::default(),
     };
     let mut walk = Walk::new(plan);
-    let mut running: JoinSet<(usize, Result<String, StepError>)> = JoinSet::new();
+    let mut running: JoinSet<(usize, f64, Result<String, StepError>)> = JoinSet::new();
     loop {
         while walk.failure.is_none() && !interrupt.is_requested() && !guard.is_lost() && running.len() < PARALLEL {
             let Some(position) = walk.next() else { break };
             let run = run.clone();
             running.spawn(async move {
-                let plan = run.plan.clone();
-                (position, carry_out(&run, &plan.steps[position]).await)
+                let (plan, begun) = (run.plan.clone(), Instant::now());
+                let answer = carry_out(&run, &plan.steps[position]).await;
+                (position, begun.elapsed().as_secs_f64(), answer)
             });
         }
         let Some(ended) = running.join_next().await else { break };
         match ended {
-            Ok((position, Ok(_))) => walk.finish(position),
-            Ok((position, Err(error))) => walk.fail(position, error),
+            Ok((position, _, Ok(_))) => walk.finish(position),
+            Ok((_, _, Err(StepError::Interrupted | StepError::GivenUp))) => {}
+            Ok((position, seconds, Err(error))) => match ladder::attempt(plan, &plan.steps[position], &error, seconds) {
+                Some(attempt) => walk.shorts.push((position, attempt, error)),
+                None => walk.fail(position, error),
+            },
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
     let all = plan.steps.len();
     let done = walk.done;
-    walk.report_skipped(plan, events);
+    let is_short = walk.failure.is_none() && !walk.shorts.is_empty() && !guard.is_lost();
+    if !is_short {
+        walk.report_skipped(plan, events);
+    }
     match walk.failure {
+        None if is_short => {
+            let shorts = shorts(&run, walk.shorts, on_failure).await;
+            let made = run.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Err(ApplyError::NoRoom { shorts, made, done, all })
+        }
+        Some((position, source @ StepError::Displaced { .. })) => {
+            let made = run.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Err(ApplyError::Displaced { address: plan.steps[position].address.clone(), source, made, done, all })
+        }
         Some((position, source)) => {
             let (step, source) = (&plan.steps[position], run.settled(source));
             let after = Box::new(evidence::after(&run, step, &source, on_failure).await);
@@ -170,6 +241,23 @@ pub async fn apply(
         None if done < all => Err(ApplyError::Interrupted { done, all }),
         None => Ok(Applied { steps: done, seconds: begun.elapsed().as_secs_f64() }),
     }
+}
+
+/// Collects what there is about launches without room. A refused call left nothing to look at; it is kept all the same when
+/// nothing else can be tried.
+async fn shorts(run: &Run, found: Vec<(usize, Attempt, StepError)>, on_failure: &OnFailure) -> Vec<Short> {
+    let mut shorts = Vec::new();
+    for (position, attempt, source) in found {
+        let (step, source) = (&run.plan.steps[position], run.settled(source));
+        let is_over = attempt.rung.0 == attempt.rung.1 && attempt.had == 0;
+        let after = if is_over || matches!(source, StepError::Ended { .. }) {
+            evidence::after(run, step, &source, on_failure).await
+        } else {
+            Aftermath::default()
+        };
+        shorts.push(Short { address: step.address.clone(), attempt, source, after: Box::new(after) });
+    }
+    shorts
 }
 
 /// Runs one step between its events.
@@ -199,6 +287,8 @@ struct Walk {
     begun: Vec<bool>,
     done: usize,
     failure: Option<(usize, StepError)>,
+    /// Steps that EC2 had no room for.
+    shorts: Vec<(usize, Attempt, StepError)>,
 }
 
 impl Walk {
@@ -219,7 +309,7 @@ impl Walk {
         let roots = (0..waiting.len()).filter(|position| waiting[*position] == 0);
         let ready = roots.map(|position| (heights[position], Reverse(position))).collect();
         let begun = vec![false; waiting.len()];
-        Self { waiting, followers, ready, heights, begun, done: 0, failure: None }
+        Self { waiting, followers, ready, heights, begun, done: 0, failure: None, shorts: Vec::new() }
     }
 
     fn next(&mut self) -> Option<usize> {

@@ -3,6 +3,7 @@
 //! Owns everything that is true of EC2 and SSM whoever calls them. Knows nothing of specs and plans. AWS and the
 //! local cloud differ here by endpoint and credentials and nowhere else.
 
+mod budget;
 mod calls;
 mod commands;
 mod error;
@@ -22,6 +23,7 @@ use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutCo
 use aws_sdk_ec2::config::Credentials;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
+pub use budget::{Budget, NotALimit};
 pub use calls::{CallLog, CallRecord, CallTotals, ServiceTotals};
 pub use commands::{CommandOutcome, CommandStatus, Script};
 pub use error::{CallError, Class, Handling, classify, describe, failure, quota};
@@ -53,6 +55,8 @@ pub struct Cloud {
     pub region: String,
     pub place: Place,
     pub calls: Arc<CallLog>,
+    /// What EC2's limits leave for launching, starting and ending instances.
+    pub budget: Arc<Budget>,
 }
 
 /// Why no clients could be made.
@@ -67,12 +71,15 @@ pub enum ConnectError {
     },
     #[error("local cloud in {state}: its credentials file has no {key}")]
     Credentials { state: PathBuf, key: &'static str },
+    #[error(transparent)]
+    Limit(#[from] NotALimit),
 }
 
 impl Cloud {
     /// Makes clients for `region` at `place`; no call is made yet.
     pub async fn connect(place: Place, region: &str) -> Result<Self, ConnectError> {
         let calls = Arc::new(CallLog::default());
+        let budget = Arc::new(Budget::from_environment()?);
         let http = aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts =
             TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
@@ -100,6 +107,7 @@ impl Cloud {
             region: region.to_owned(),
             place,
             calls,
+            budget,
         })
     }
 }

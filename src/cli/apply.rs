@@ -1,6 +1,6 @@
 //! `ewulf apply`: makes a cluster what its spec says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ewulf_core::plan::Plan;
@@ -11,8 +11,9 @@ use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Kind, Outcome};
 use super::session::Session;
 use super::user::User;
-use crate::apply::{self, ApplyError, Lock, OnFailure};
+use crate::apply::{self, Applied, ApplyError, Ascent, Lock, OnFailure};
 use crate::aws::Cloud;
+use crate::events::Events;
 use crate::observe::settled;
 use crate::ui;
 
@@ -100,7 +101,7 @@ impl Apply {
         }
         if plan.is_empty() {
             if session.screen.is_json() {
-                session.screen.print_json(&cluster::applied_document(&plan, None, cloud))?;
+                session.screen.print_json(&cluster::applied_document(&plan, None, &[], cloud))?;
             }
             return Ok(Exit::Done);
         }
@@ -109,36 +110,78 @@ impl Apply {
         }
         let events = session.event_stream();
         session.announce_interrupt(&events);
-        let folder = session.project()?.output_folder().join(FAILURES);
-        let on_failure = OnFailure { folder: Some(folder), unwind: self.on_error == OnError::Unwind };
-        let applied = apply::apply(cloud, &plan, &events, &session.interrupt, &on_failure, &lock.guard()).await;
-        lock.mark(applied.is_ok());
-        let applied = match applied {
-            Ok(applied) => applied,
-            Err(error) => {
-                if let ApplyError::Step { after, .. } = &error
-                    && let Some(folder) = &after.folder
-                {
-                    // The failure itself is what matters: files that stay root's can still be read with sudo.
-                    let _ = User::invoking().own_all(folder);
-                }
-                return Err(error.into());
-            }
-        };
+        let mut ascent = Ascent::default();
+        let (plan, applied) = self.climb(session, cloud, spec, plan, &events, lock, &mut ascent).await?;
         if session.screen.is_json() {
-            session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
+            let document = cluster::applied_document(&plan, Some(&applied), &ascent.attempts, cloud);
+            session.screen.print_json_line(&document)?;
         } else {
-            let calls = cloud.calls.totals();
+            let missing: u64 = plan.shortfalls.iter().map(|it| u64::from(it.count - it.standing)).sum();
+            let nodes = match missing {
+                0 => ui::text::count(spec.node_count(), "node"),
+                missing => format!("{} of {}", spec.node_count() - missing, ui::text::count(spec.node_count(), "node")),
+            };
             session.screen.say(&format!(
-                "Cluster {} is ready: {}, {}, {:.1} s.",
+                "Cluster {} is ready: {nodes}, {}, {:.1} s.",
                 spec.cluster,
-                ui::text::count(spec.node_count(), "node"),
-                cluster::calls_sentence(&calls),
+                cluster::calls_sentence(&cloud.calls.totals()),
                 begun.elapsed().as_secs_f64()
             ));
         }
         Ok(Exit::Done)
     }
+
+    /// Carries out the plan, and plans anew wherever EC2 has no room, until a plan is carried out to its end or no rung is
+    /// left; answers the last plan.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of one command, on their way through it")]
+    async fn climb(
+        &self,
+        session: &Session,
+        cloud: &Cloud,
+        spec: &ClusterSpec,
+        mut plan: Plan,
+        events: &Events,
+        lock: &Lock,
+        ascent: &mut Ascent,
+    ) -> Result<(Plan, Applied), Failure> {
+        let folder = session.project()?.output_folder().join(FAILURES);
+        let on_failure = OnFailure { folder: Some(folder), unwind: self.on_error == OnError::Unwind };
+        loop {
+            let applied = apply::apply(cloud, &plan, events, &session.interrupt, &on_failure, &lock.guard()).await;
+            let error = match applied {
+                Ok(applied) if !plan.is_hopeless() => {
+                    lock.mark(true);
+                    return Ok((plan, applied));
+                }
+                // What was launched in vain is taken back, and no rung is left.
+                Ok(_) => match std::mem::take(ascent).end() {
+                    Some(error) => error,
+                    None => return Err(Failure::invalid(format!("cluster {}: no rung of a ladder can be tried", spec.cluster))),
+                },
+                Err(error) => match ascent.learn(error, events) {
+                    Ok(folders) => {
+                        folders.iter().for_each(|folder| own(folder));
+                        plan = cluster::plan_on(session, cloud, spec, ascent).await?;
+                        ascent.announce(&plan, events);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            lock.mark(false);
+            if let ApplyError::Step { after, .. } | ApplyError::Room { after, .. } = &error
+                && let Some(folder) = &after.folder
+            {
+                own(folder);
+            }
+            return Err(error.into());
+        }
+    }
+}
+
+/// Gives evidence to whoever called. The failure itself is what matters: files that stay root's can still be read with sudo.
+fn own(folder: &Path) {
+    let _ = User::invoking().own_all(folder);
 }
 
 /// A saved plan is carried out exactly or not at all.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ewulf_core::names::ImageName;
 use ewulf_core::plan::{self, Plan};
@@ -14,8 +15,8 @@ use super::connect::CloudOptions;
 use super::failure::Failure;
 use super::project::{Kind, Project};
 use super::session::Session;
-use crate::apply::Applied;
-use crate::aws::{CallTotals, Cloud};
+use crate::apply::{Applied, Ascent, Attempt};
+use crate::aws::{Backoff, CallTotals, Cloud};
 use crate::observe;
 
 /// A world and the plan for it.
@@ -55,12 +56,33 @@ pub fn spec(project: &Project, cluster: &str, cloud: &CloudOptions) -> Result<Cl
 
 /// Observes the spec's cluster, images included, and plans.
 pub async fn plan(session: &Session, cloud: &Cloud, spec: &ClusterSpec) -> Result<Planned, Failure> {
-    let (world, images) = tokio::join!(observe::observe(cloud, spec), images(session, cloud, spec));
-    let mut world = world?;
-    world.images = images?;
+    let world = world(session, cloud, spec).await?;
     let plan = plan::plan(spec, &world);
     Ok(Planned { world, plan })
 }
+
+/// Plans again in the middle of an apply, once everything that it made is seen.
+pub async fn plan_on(session: &Session, cloud: &Cloud, spec: &ClusterSpec, ascent: &Ascent) -> Result<Plan, Failure> {
+    let mut backoff = Backoff::polling(SEEN);
+    loop {
+        let mut world = world(session, cloud, spec).await?;
+        if ascent.is_seen_in(&world) || !backoff.pause().await {
+            world.findings = ascent.findings.clone();
+            return Ok(plan::plan(spec, &world));
+        }
+    }
+}
+
+async fn world(session: &Session, cloud: &Cloud, spec: &ClusterSpec) -> Result<World, Failure> {
+    let (world, images) = tokio::join!(observe::observe(cloud, spec), images(session, cloud, spec));
+    let mut world = world?;
+    world.images = images?;
+    world.limits = cloud.budget.limits();
+    Ok(world)
+}
+
+/// How long what was made moments ago may stay unseen (ec2.md 1.1).
+const SEEN: Duration = Duration::from_secs(300);
 
 /// Looks up what stands for the recipes that a spec names.
 async fn images(session: &Session, cloud: &Cloud, spec: &ClusterSpec) -> Result<BTreeMap<ImageName, Image>, Failure> {
@@ -83,13 +105,16 @@ pub fn plan_document(plan: &Plan) -> serde_json::Value {
     json!({ "cluster": plan.cluster, "empty": plan.is_empty(), "totals": plan.totals(), "plan": plan })
 }
 
-/// What an apply or destroy came to, as `--json` shows it.
-pub fn applied_document(plan: &Plan, applied: Option<&Applied>, cloud: &Cloud) -> serde_json::Value {
+/// What an apply or destroy came to, as `--json` shows it; `attempts` are the rungs that had no room.
+pub fn applied_document(plan: &Plan, applied: Option<&Applied>, attempts: &[Attempt], cloud: &Cloud) -> serde_json::Value {
     json!({
         "event": "finished",
         "cluster": plan.cluster,
         "totals": plan.totals(),
         "applied": applied,
+        "attempts": attempts,
+        "ladders": plan.ladders,
+        "shortfalls": plan.shortfalls,
         "calls": cloud.calls.totals(),
     })
 }

@@ -60,7 +60,7 @@ impl Destroy {
         if plan.is_empty() {
             session.screen.tell(&format!("Cluster {name}: nothing of it exists."));
             if session.screen.is_json() {
-                session.screen.print_json(&cluster::applied_document(&plan, None, cloud))?;
+                session.screen.print_json(&cluster::applied_document(&plan, None, &[], cloud))?;
             }
             return Ok(Exit::Done);
         }
@@ -76,7 +76,7 @@ impl Destroy {
         lock.mark(applied.is_ok());
         let applied = applied?;
         if session.screen.is_json() {
-            session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), cloud))?;
+            session.screen.print_json_line(&cluster::applied_document(&plan, Some(&applied), &[], cloud))?;
         } else {
             let calls = cloud.calls.totals();
             session.screen.say(&format!(

@@ -200,11 +200,16 @@ impl From<Vec<Diagnostics>> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
+        if let ConnectError::Limit(wrong) = &error {
+            return Self::of(Kind::InvalidInput, wrong).hint("write instances at once and in a second, as in 2000/5");
+        }
         let hint = match &error {
             ConnectError::State { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 "its credentials are readable by the user who started it and by root: use the same user, or sudo"
             }
-            ConnectError::State { .. } | ConnectError::Credentials { .. } => "start it with `sudo ewulf local up`",
+            ConnectError::State { .. } | ConnectError::Credentials { .. } | ConnectError::Limit(_) => {
+                "start it with `sudo ewulf local up`"
+            }
         };
         Self::of(Kind::Failed, &error).hint(hint)
     }
@@ -237,7 +242,12 @@ impl From<ApplyError> for Failure {
         let again = "run the same command again: it goes on from what is there";
         match &error {
             ApplyError::Interrupted { .. } => Self::interrupted(error.to_string()).hint(again),
-            ApplyError::Step { source, after, .. } => {
+            ApplyError::NoRoom { shorts, .. } => {
+                let mut failure = Self::of(Kind::Refused, &error);
+                failure.causes.extend(shorts.iter().map(|short| short.attempt.to_string()));
+                failure.hint(again)
+            }
+            ApplyError::Step { source, after, .. } | ApplyError::Room { source, after, .. } => {
                 let tried = after.tried.as_ref();
                 let (class, what) = match source {
                     StepError::Call(call) => (Some(call.class), hint(call.class, call.code.as_deref(), call.call, tried)),
@@ -246,6 +256,13 @@ impl From<ApplyError> for Failure {
                         (Some(classify(code)), hint(classify(code), Some(code), "RunInstances", tried))
                     }
                     _ => (None, None),
+                };
+                let what = match after.rungs {
+                    0 | 1 => what,
+                    rungs => Some(format!(
+                        "none of the {rungs} rungs that were tried has room: add rungs to the group's `capacity`, let it stand \
+                         with fewer by `min`, or try later"
+                    )),
                 };
                 let mut failure = Self::of(class.map_or(Kind::Failed, kind_of), &error);
                 failure.causes.extend(after.facts.iter().cloned());

@@ -80,9 +80,9 @@ impl Run {
         finish(session, &runner, &handle).await
     }
 
-    /// Asks before running on a cluster that is not what its spec says.
+    /// Asks before running on a cluster that is not what its spec says, not even with the fewest workers that will do.
     fn check_plan(&self, session: &Session, plan: &Plan) -> Result<(), Failure> {
-        if plan.is_empty() || self.yes {
+        if plan.is_empty() || plan.is_enough() || self.yes {
             return Ok(());
         }
         let message = format!("cluster {}: it is not as its spec says", plan.cluster);

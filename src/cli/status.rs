@@ -1,8 +1,8 @@
 //! `ewulf status`: the nodes of a cluster, and whether it is healthy.
 
-use ewulf_core::address::JOINED_TAG;
+use ewulf_core::address::{JOINED_TAG, Role};
 use ewulf_core::instance_types::price_per_hour;
-use ewulf_core::spec::{ClusterSpec, Ready};
+use ewulf_core::spec::{ClusterSpec, Ready, WorkerGroup};
 use ewulf_core::world::{Node, NodeState, World};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -91,9 +91,12 @@ async fn report(cloud: &Cloud, spec: &ClusterSpec, world: &World) -> Result<Repo
     };
     let nodes: Vec<NodeReport> = world.nodes.iter().map(|node| node_report(node, is_ready(node))).collect();
     let ready = nodes.iter().filter(|node| node.ready).count() as u64;
+    let ready_in = |role: Role| world.nodes.iter().filter(|node| node.role == role && is_ready(node)).count();
+    let has_enough = |group: &WorkerGroup| ready_in(Role::Worker(group.group.clone())) >= group.least() as usize;
+    let is_enough = ready_in(Role::Master) == 1 && spec.workers.iter().all(has_enough);
     Ok(Report {
         cluster: spec.cluster.to_string(),
-        healthy: ready == spec.node_count() && nodes.len() as u64 == ready,
+        healthy: is_enough && nodes.len() as u64 == ready && ready <= spec.node_count(),
         wanted_nodes: spec.node_count(),
         price_per_hour: nodes.iter().map(|node| node.price_per_hour).sum(),
         nodes,

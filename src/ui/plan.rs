@@ -1,7 +1,8 @@
 //! How a plan looks.
 
-use ewulf_core::plan::{Blocker, Change, Difference, Effect, Plan, Sign};
+use ewulf_core::plan::{Blocker, Change, Difference, Effect, Ladder, LadderRung, Plan, Sign};
 use ewulf_core::quantity::Money;
+use ewulf_core::spec::Market;
 
 use super::Style;
 use super::table::Table;
@@ -16,6 +17,10 @@ pub fn render(plan: &Plan, style: Style) -> String {
         text.push_str(&changes(&plan.changes, style));
         text.push('\n');
     }
+    for ladder in plan.ladders.iter().filter(|_| !plan.changes.is_empty()) {
+        text.push_str(&rungs(ladder, style));
+        text.push('\n');
+    }
     for (list, heading) in [(&plan.warnings, style.yellow("warning:")), (&plan.blockers, style.red("blocked:"))] {
         for Blocker { address, message, hint } in list {
             text.push_str(&format!("{heading} {address}: {message}\n  {} {hint}\n", style.cyan("hint:")));
@@ -24,6 +29,9 @@ pub fn render(plan: &Plan, style: Style) -> String {
     if !plan.changes.is_empty() {
         text.push_str(&totals(plan));
         text.push('\n');
+        for paced in &plan.paced {
+            text.push_str(&format!("Pacing: {paced}.\n"));
+        }
     }
     text
 }
@@ -50,6 +58,34 @@ fn changes(changes: &[Change], style: Style) -> String {
         }
     }
     text
+}
+
+/// The rungs of a group's ladder, each with its price; an arrow points at the one that is taken.
+fn rungs(ladder: &Ladder, style: Style) -> String {
+    let Ladder { group, count, least, chosen, rungs, .. } = ladder;
+    let number = if least < count { format!("{least} to {count}") } else { format!("all {count} or none") };
+    let mut table = Table::new(["", ">RUNG", "TYPE", "MARKET", "ZONE", "TRIED", ">PRICE PER HOUR", ""]);
+    for (position, rung) in rungs.iter().enumerate() {
+        let LadderRung { pool, within, price_per_hour, is_refused, obstacle } = rung;
+        let ceiling = if pool.market == Market::Spot && price_per_hour.is_some() { "at most " } else { "" };
+        let note = match (obstacle, is_refused) {
+            (Some(obstacle), _) => style.yellow(&format!("out of reach: {obstacle}")),
+            (None, true) => style.yellow("no room"),
+            (None, false) => String::new(),
+        };
+        table.row([
+            if *chosen == Some(position) { style.green("→") } else { String::new() },
+            (position + 1).to_string(),
+            pool.instance_type.clone(),
+            pool.market.to_string(),
+            pool.zone.clone(),
+            within.map_or_else(|| "once".to_owned(), |within| format!("for {within}")),
+            format!("{ceiling}{}", price(*price_per_hour)),
+            note,
+        ]);
+    }
+    let lines: Vec<String> = table.render(style, None).lines().map(|line| format!("  {}\n", line.trim_end())).collect();
+    format!("Capacity of {}: {number}, on the first rung with room\n\n{}", style.bold(group.as_str()), lines.concat())
 }
 
 fn sign(sign: Sign, style: Style) -> String {

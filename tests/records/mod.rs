@@ -2,6 +2,7 @@
 
 mod account;
 mod failures;
+mod ladders;
 mod neighbours;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,11 @@ impl Account {
 
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// How a spec names an image that anybody may launch.
+    pub fn image(&self) -> String {
+        format!("{{ami: {}}}", self.ami)
     }
 
     /// Writes the spec of a cluster of three nodes in `network`; `more` are further lines.

@@ -228,6 +228,11 @@ fn a_join_killed_at_any_call_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_climb_to_another_rung_killed_at_any_call_is_finished_by_the_next() {
+    sweep_kills(&Story::ladder(), 8);
+}
+
+#[test]
 fn a_bake_killed_at_any_call_is_finished_by_the_next() {
     sweep_kills(&Story::bake(), 6);
 }
@@ -260,6 +265,11 @@ fn a_change_in_place_survives_every_fault_at_any_call() {
 #[test]
 fn a_join_survives_every_fault_at_any_call() {
     sweep_faults(&Story::join());
+}
+
+#[test]
+fn a_climb_to_another_rung_survives_every_fault_at_any_call() {
+    sweep_faults(&Story::ladder());
 }
 
 #[test]

@@ -73,6 +73,12 @@ impl Story {
         Self { name: "pair", verb: Verb::Apply, from: Some(from), to: Some(to) }
     }
 
+    /// An apply whose workers find room on the second rung of their ladder.
+    pub fn ladder() -> Self {
+        let to = Shape { worker_type: "c7a.xlarge", ladder: "[{instance_type: c7a.2xlarge}, {}]", ..Shape::new(2) };
+        Self { name: "ladder", verb: Verb::Apply, from: None, to: Some(to) }
+    }
+
     /// An apply that ends with nodes that know each other.
     pub fn join() -> Self {
         let to = Shape { ready: "joined", ..Shape::new(2) };
@@ -107,6 +113,9 @@ impl Story {
         world.ground.write(RECIPE_FILE, RECIPE);
         if let Some(shape) = self.to.as_ref().or(self.from.as_ref()) {
             shape.write(&world.ground);
+            if !shape.ladder.is_empty() {
+                world.ground.add_fault(&["capacity: {left: 1}", "--type", "c7a.2xlarge"]);
+            }
         }
         let before = start.map_or_else(|| world.inventory(), |start| start.before.clone());
         (world, before)

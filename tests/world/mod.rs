@@ -56,6 +56,14 @@ impl Ground {
         runtime().block_on(ewulf::aws::Cloud::connect(place, "us-east-1")).expect("endpoint and credentials are there")
     }
 
+    /// Lets the cloud follow one more rule, such as `["capacity", "--type", "c7a.large"]`; it must be a local one.
+    pub fn add_fault(&self, rule: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ewulf"));
+        command.current_dir(&self.project).args(["local", "faults", "add"]).args(rule).arg("--local-state").arg(&self.state);
+        let output = command.output().expect("the binary starts");
+        assert!(output.status.success(), "{rule:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Writes a file of the project.
     pub fn write(&self, file: &str, text: &str) {
         let path = self.project.join(file);
@@ -149,6 +157,8 @@ pub struct Shape {
     pub ready: &'static str,
     /// Whether the master got its type after its launch: nothing is launched from a template of it then.
     pub is_resized: bool,
+    /// The rungs on which workers are looked for; none but their type if empty.
+    pub ladder: &'static str,
 }
 
 impl Shape {
@@ -168,13 +178,16 @@ impl Shape {
             image: "{ami: ami-0deb13a64d0000001}".to_owned(),
             ready: "running",
             is_resized: false,
+            ladder: "",
         }
     }
 
     pub fn write(&self, ground: &Ground) {
-        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, .. } = self;
+        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, ladder, .. } = self;
+        let ladder = if ladder.is_empty() { String::new() } else { format!(", capacity: {ladder}") };
         let group = format!(
-            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, placement: cluster}}\n"
+            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, \
+             placement: cluster{ladder}}}\n"
         );
         let shared = format!("shared: {{volume: {gibibytes}GiB, keep: false}}\n");
         let text = format!(

@@ -19,6 +19,8 @@ pub const INDEXES_TAG: &str = "ewulf:indexes";
 pub const MASTER_TAG: &str = "ewulf:master";
 /// Tag that a node gets once it is part of the mesh; its value is the instance id of the master it joined.
 pub const JOINED_TAG: &str = "ewulf:joined";
+/// Tag of a node that was launched to become part of the mesh.
+pub const JOINS_TAG: &str = "ewulf:joins";
 /// Tag that names the shared path on every node.
 pub const SHARED_TAG: &str = "ewulf:shared";
 /// Tag on the shared volume: how many GiB its file system was made or grown for.

@@ -4,12 +4,14 @@
 //! cloud, and hands both over as values.
 
 pub mod address;
+pub mod capacity;
 pub mod diagnostics;
 pub mod events;
 pub mod fingerprint;
 pub mod instance_types;
 pub mod names;
 pub mod orphans;
+pub mod pacing;
 pub mod plan;
 pub mod quantity;
 pub mod schema;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
 use crate::address::{ADDRESS_TAG, Address, FILE_SYSTEM_TAG, JOINED_TAG, KEEP_TAG, Role};
+use crate::capacity::{Findings, Pool, Refused};
 use crate::plan::{Action, IDS_PER_CALL, Launch, Plan, Step, TemplateData};
 use crate::world::{
     Gateway, GoneNode, Listed, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Subnet, Tags, Template, Volume, Vpc, World,
@@ -29,6 +30,10 @@ pub struct Simulator {
     pub volumes: Vec<Volume>,
     pub instances: Vec<Instance>,
     pub gone: Vec<GoneNode>,
+    /// How many more instances fit into a pool; any number where nothing is said.
+    pub room: BTreeMap<Pool, usize>,
+    /// What the apply under way has found out.
+    pub findings: Findings,
     next_id: u64,
     /// Ids known to the run under way.
     ids: BTreeMap<Address, String>,
@@ -54,6 +59,8 @@ pub enum Outcome {
     Half,
     /// What it launched ended at once.
     Died,
+    /// The last of what it launched ended at once, because there was no room for it after all (ec2.md 4.4).
+    Starved,
 }
 
 impl Simulator {
@@ -70,6 +77,8 @@ impl Simulator {
             volumes: Vec::new(),
             instances: Vec::new(),
             gone: Vec::new(),
+            room: BTreeMap::new(),
+            findings: Findings::default(),
             next_id: 1,
             ids: BTreeMap::new(),
         }
@@ -80,6 +89,7 @@ impl Simulator {
         let mut world = World {
             nodes: self.instances.iter().map(|instance| instance.node.clone()).collect(),
             gone: self.gone.clone(),
+            findings: self.findings.clone(),
             placement_groups: self.placement_groups.clone(),
             templates: self.templates.iter().map(|(template, _)| template.clone()).collect(),
             ..self.surroundings.clone()
@@ -121,8 +131,8 @@ impl Simulator {
             let Some(position) = next else { return number };
             begun[position] = true;
             let outcome = outcome(position);
-            self.run_step(plan, &plan.steps[position], outcome);
-            ended[position] = matches!(outcome, Outcome::Done | Outcome::Twice);
+            let is_whole = self.run_step(plan, &plan.steps[position], outcome);
+            ended[position] = is_whole && matches!(outcome, Outcome::Done | Outcome::Twice);
         }
         most
     }
@@ -136,8 +146,10 @@ impl Simulator {
         self.ids.get(address).unwrap_or_else(|| panic!("{address} is not known: a step before should have made it")).clone()
     }
 
-    fn run_step(&mut self, plan: &Plan, step: &Step, outcome: Outcome) {
+    /// Answers whether all of it was had.
+    fn run_step(&mut self, plan: &Plan, step: &Step, outcome: Outcome) -> bool {
         self.check(step);
+        let mut is_whole = true;
         let mut tags = plan.tags.clone();
         tags.insert(ADDRESS_TAG.to_owned(), step.address.to_string());
         let made = match &step.action {
@@ -196,8 +208,14 @@ impl Simulator {
             }
             Action::Launch(launch) => {
                 let ids = self.launch(plan, launch);
-                if outcome == Outcome::Died {
-                    self.end(&ids, "Server.InternalError");
+                is_whole = ids.len() == launch.indexes.len();
+                match (outcome, ids.last()) {
+                    (Outcome::Died, _) => self.end(&ids, "Server.InternalError"),
+                    (Outcome::Starved, Some(last)) => {
+                        self.end(std::slice::from_ref(last), "Server.InsufficientInstanceCapacity");
+                        self.refuse(launch);
+                    }
+                    _ => {}
                 }
                 self.ids.extend(launch.addresses().into_iter().zip(ids));
                 None
@@ -210,6 +228,7 @@ impl Simulator {
         if let Some(id) = made {
             self.ids.insert(step.address.clone(), id);
         }
+        is_whole
     }
 
     /// Carries out what makes nothing; only the first call of it, if `half`.
@@ -312,16 +331,38 @@ impl Simulator {
         }
     }
 
+    /// Notes that a pool had no room for a group; nobody but an apply keeps such notes.
+    fn refuse(&mut self, launch: &Launch) {
+        if let Role::Worker(group) = &launch.role {
+            self.findings.refused.insert(Refused { group: group.clone(), pool: launch.pool.clone() });
+        }
+    }
+
+    /// How many instances of a launch there is room for; none if those are fewer than will do (ec2.md 4.2).
+    fn admit(&mut self, launch: &Launch) -> usize {
+        let wanted = launch.indexes.len();
+        let Some(room) = self.room.get_mut(&launch.pool) else { return wanted };
+        let given = wanted.min(*room);
+        let given = if given < launch.least { 0 } else { given };
+        *room -= given;
+        if given < wanted {
+            self.refuse(launch);
+        }
+        given
+    }
+
     fn launch(&mut self, plan: &Plan, launch: &Launch) -> Vec<String> {
+        let given = self.admit(launch);
         let named = self.templates.iter().find(|(template, _)| template.name == launch.template);
         let (_, data) = named.expect("checked before").clone();
         let (subnet, group) = (self.known(&Address::Subnet), self.known(&Address::SecurityGroup));
         let mut ids = Vec::new();
         // EC2 gives any free address; the first ones are the unkindest.
-        let mut free: Vec<Ipv4Addr> = self.free_addresses(&subnet).take(launch.indexes.len()).collect();
+        let mut free: Vec<Ipv4Addr> = self.free_addresses(&subnet).take(given).collect();
         free.reverse();
-        for index in launch.indexes.iter() {
+        for index in launch.indexes.iter().take(given) {
             let id = self.fresh("i");
+            self.findings.launched.insert(id.clone());
             let mut tags = plan.tags.clone();
             tags.extend(launch.tags());
             let address = launch.private_address.or_else(|| free.pop());

@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Role};
+use crate::capacity::Findings;
 use crate::names::{ClusterName, ImageName};
+use crate::pacing::Limits;
 use crate::quantity::Ipv4Network;
 use crate::spec::Market;
 
@@ -43,6 +45,10 @@ pub struct World {
     pub zones: Vec<String>,
     /// The network that the spec names, when it names one.
     pub existing_network: Option<ExistingNetwork>,
+    /// What the apply under way has found out about capacity; nothing for a plan that begins.
+    pub findings: Findings,
+    /// How fast the account may launch, start and end instances.
+    pub limits: Limits,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +302,8 @@ impl World {
             amis: BTreeMap::new(),
             zones: Vec::new(),
             existing_network: None,
+            findings: Findings::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -311,6 +319,22 @@ impl World {
             && self.volume.is_none()
             && self.nodes.is_empty()
             && self.strays.is_empty()
+    }
+
+    /// Whether a thing is here, by its id or unique name; instances count until EC2 forgets them.
+    pub fn shows(&self, id: &str) -> bool {
+        let is = |known: &String| known == id;
+        self.vpc.iter().map(|it| &it.id).any(is)
+            || self.subnet.iter().map(|it| &it.id).any(is)
+            || self.gateway.iter().map(|it| &it.id).any(is)
+            || self.routes.iter().map(|it| &it.id).any(is)
+            || self.security_group.iter().map(|it| &it.id).any(is)
+            || self.placement_groups.iter().any(|it| it.id == id || it.name == id)
+            || self.templates.iter().map(|it| &it.id).any(is)
+            || self.volume.iter().map(|it| &it.id).any(is)
+            || self.nodes.iter().map(|it| &it.id).any(is)
+            || self.gone.iter().map(|it| &it.id).any(is)
+            || self.strays.iter().any(|it| it.id() == id)
     }
 
     /// The master, if there is one.

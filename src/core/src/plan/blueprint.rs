@@ -8,7 +8,7 @@ use super::{Action, Difference, Effect, Reason, Sign, TemplateData, resource_nam
 use crate::address::{Address, FINGERPRINT_TAG, Indexes, Role};
 use crate::fingerprint;
 use crate::quantity::Ipv4Network;
-use crate::spec::{ImageReference, Market, Placement, WorkerGroup};
+use crate::spec::{ImageReference, Market, Placement, Rung, WorkerGroup};
 use crate::user_data::{NodeConfiguration, user_data};
 use crate::world::{Ami, Image, Node};
 
@@ -21,6 +21,8 @@ pub(super) struct Blueprint {
     pub template_name: String,
     /// Where its nodes look for the master.
     pub master_address: Ipv4Addr,
+    /// Type, fingerprint and zone of every rung of the group's ladder: whoever stands on any of them is as it should be.
+    rungs: Vec<(String, String, Option<String>)>,
 }
 
 fn ami(draft: &mut Draft, address: &Address, reference: &ImageReference) -> Option<Ami> {
@@ -66,7 +68,7 @@ pub(super) fn master_blueprint(draft: &mut Draft, master_address: Ipv4Addr, cidr
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, Role::Master, template, master_address))
+    Some(Blueprint::new(draft, Role::Master, template, master_address, &[]))
 }
 
 pub(super) fn group_blueprint(
@@ -87,7 +89,7 @@ pub(super) fn group_blueprint(
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, role, template, master_address))
+    Some(Blueprint::new(draft, role, template, master_address, &group.rungs()))
 }
 
 fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv4Network) -> String {
@@ -103,27 +105,47 @@ fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv
 }
 
 impl Blueprint {
-    fn new(draft: &Draft, role: Role, template: TemplateData, master_address: Ipv4Addr) -> Self {
+    fn new(draft: &Draft, role: Role, template: TemplateData, master_address: Ipv4Addr, ladder: &[Rung]) -> Self {
         let rest = TemplateData { image_id: String::new(), instance_type: String::new(), ..template.clone() };
         let template_name = resource_name(&draft.spec.cluster, &format!("{role}-{}", fingerprint::of(&template)));
-        Self { role, fingerprint: fingerprint::of(&rest), template, template_name, master_address }
+        let rung = |rung: &Rung| {
+            let kind = rung.instance_type.map(|kind| kind.to_string()).unwrap_or_default();
+            let on_it = TemplateData { market: rung.market.unwrap_or_default(), ..rest.clone() };
+            (kind, fingerprint::of(&on_it), rung.zone.as_ref().map(ToString::to_string))
+        };
+        let rungs = ladder.iter().map(rung).collect();
+        Self { role, fingerprint: fingerprint::of(&rest), template, template_name, master_address, rungs }
+    }
+
+    /// The rung that a node stands on in a zone: of those of its type and market the one in its zone.
+    pub fn rung_of(&self, node: &Node, zone: Option<&str>) -> usize {
+        let fits = |(kind, fingerprint, _): &&(String, String, Option<String>)| is_on(node, kind, fingerprint);
+        let is_here = |rung: &(String, String, Option<String>)| rung.2.is_none() || rung.2.as_deref() == zone;
+        let here = self.rungs.iter().position(|rung| fits(&rung) && is_here(rung));
+        here.or_else(|| self.rungs.iter().position(|rung| fits(&rung))).unwrap_or(0)
     }
 
     /// What of a node differs from this.
     pub fn differences(&self, node: &Node) -> Vec<Difference> {
         let mut found = Vec::new();
-        if node.instance_type != self.template.instance_type {
+        let is_on_ladder = self.rungs.iter().any(|(kind, fingerprint, _)| is_on(node, kind, fingerprint));
+        if !is_on_ladder && node.instance_type != self.template.instance_type {
             found.push(difference("instance_type", Some(node.instance_type.clone()), Some(self.template.instance_type.clone())));
         }
         if node.image_id != self.template.image_id {
             found.push(difference("image", Some(node.image_id.clone()), Some(self.template.image_id.clone())));
         }
-        if node.tag(FINGERPRINT_TAG) != Some(&self.fingerprint) {
+        if !is_on_ladder && node.tag(FINGERPRINT_TAG) != Some(&self.fingerprint) {
             let was = node.tag(FINGERPRINT_TAG).map(str::to_owned);
             found.push(difference("configuration", was, Some(self.fingerprint.clone())));
         }
         found
     }
+}
+
+/// Whether a node has this type, and the rest of it this fingerprint.
+fn is_on(node: &Node, kind: &str, fingerprint: &str) -> bool {
+    node.instance_type == kind && node.tag(FINGERPRINT_TAG) == Some(fingerprint)
 }
 
 pub(super) fn placement_name(draft: &Draft, group: &WorkerGroup) -> Option<String> {

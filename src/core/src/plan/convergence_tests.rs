@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::tests::{spec, world_with_images};
 use super::*;
+use crate::capacity::Findings;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::ClusterSpec;
 use crate::world::{ExistingNetwork, GoneNode, Image, NodeState};
@@ -14,6 +15,8 @@ use crate::world::{ExistingNetwork, GoneNode, Image, NodeState};
 #[derive(Debug, Clone)]
 struct Wish {
     groups: Vec<(&'static str, u32, &'static str, &'static str, &'static str)>,
+    /// The ladder of the first group.
+    ladder: &'static str,
     master_type: &'static str,
     volume: Option<u32>,
     ready: &'static str,
@@ -33,9 +36,15 @@ impl Wish {
             text.push_str(&format!("shared: {{volume: {size}GiB, keep: true}}\n"));
         }
         text.push_str("workers:\n");
-        for (group, count, kind, placement, market) in &self.groups {
+        for (position, (group, count, kind, placement, market)) in self.groups.iter().enumerate() {
+            let ladder = match position {
+                0 if existing && self.ladder.contains("zone") => "",
+                0 => self.ladder,
+                _ => "",
+            };
             text.push_str(&format!(
-                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}}}\n"
+                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, \
+                 market: {market}{ladder}}}\n"
             ));
         }
         spec(&text)
@@ -58,8 +67,23 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     let ssh = prop_oneof![Just(None), Just(Some("192.0.2.0/24")), Just(Some("198.51.100.0/24"))];
     let ready = prop_oneof![Just("joined"), Just("running")];
     let types = prop_oneof![Just("c7i.large"), Just("c7i.xlarge")];
-    (groups, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]).prop_map(
-        |(groups, master_type, volume, ready, ssh_from, tag)| Wish { groups, master_type, volume, ready, ssh_from, tag },
+    let ladders = prop_oneof![
+        3 => Just(""),
+        1 => Just(", min: 1"),
+        1 => Just(", capacity: [{}, {instance_type: c7i.2xlarge, market: on-demand}, \
+                 {instance_type: c7i.2xlarge, market: spot}]"),
+        1 => Just(", min: 1, capacity: [{zone: us-east-1b, within: 1m}, {zone: us-east-1a}, {instance_type: c7i.2xlarge}]"),
+    ];
+    (groups, ladders, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]).prop_map(
+        |(groups, ladder, master_type, volume, ready, ssh_from, tag)| Wish {
+            groups,
+            ladder,
+            master_type,
+            volume,
+            ready,
+            ssh_from,
+            tag,
+        },
     )
 }
 
@@ -89,6 +113,7 @@ impl Course {
             0 => Outcome::Lost,
             1 => Outcome::Half,
             2 => Outcome::Died,
+            5 => Outcome::Starved,
             3 | 4 => Outcome::Twice,
             _ => Outcome::Done,
         };
@@ -144,11 +169,13 @@ fn surroundings(existing: bool) -> World {
     world
 }
 
-fn addresses(spec: &ClusterSpec) -> BTreeMap<Address, String> {
+/// The types that each node may have.
+fn addresses(spec: &ClusterSpec) -> BTreeMap<Address, BTreeSet<String>> {
     let workers = spec.workers.iter().flat_map(|group| {
-        (0..group.count).map(|index| (Address::Worker(group.group.clone(), index), group.instance_type.to_string()))
+        let types: BTreeSet<String> = group.rungs().iter().filter_map(|rung| Some(rung.instance_type?.to_string())).collect();
+        (0..group.count).map(move |index| (Address::Worker(group.group.clone(), index), types.clone()))
     });
-    workers.chain([(Address::Master, spec.master.instance_type.to_string())]).collect()
+    workers.chain([(Address::Master, [spec.master.instance_type.to_string()].into())]).collect()
 }
 
 fn nodes(simulator: &Simulator) -> BTreeMap<Address, String> {
@@ -173,6 +200,7 @@ proptest! {
         let mut simulator = Simulator::new(surroundings(existing));
         for (wish, course, others) in &wishes {
             let before = volumes(&simulator);
+            simulator.findings = Findings::default();
             let broken = plan(&wish.spec(existing), &simulator.world());
             course.run(&mut simulator, &broken);
             prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
@@ -181,12 +209,15 @@ proptest! {
         let before = volumes(&simulator);
         let spec = wish.spec(existing);
         for _ in 0..2 {
+            simulator.findings = Findings::default();
             let next = plan(&spec, &simulator.world());
             course.run_well(&mut simulator, &next);
         }
         let last = plan(&spec, &simulator.world());
         prop_assert!(last.is_empty(), "{:#?}", last.changes);
-        prop_assert_eq!(nodes(&simulator), addresses(&spec));
+        let (there, allowed) = (nodes(&simulator), addresses(&spec));
+        prop_assert!(there.keys().eq(allowed.keys()), "{there:?}");
+        prop_assert!(there.iter().all(|(address, kind)| allowed[address].contains(kind)), "{there:?}");
         prop_assert_eq!(simulator.instances.len() as u64, spec.node_count());
         prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
         let used: BTreeSet<_> = simulator.instances.iter().map(|instance| instance.node.private_address).collect();

@@ -1,10 +1,12 @@
 //! A plan in the making: what both halves of planning share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::ladder::Terms;
 use super::{Action, Blocker, Change, Difference, Effect, IDS_PER_CALL, Plan, Reason, Sign, Step};
 use crate::address::{Address, CLUSTER_TAG, Role};
 use crate::instance_types::{price_per_hour, volume_price_per_hour};
+use crate::names::GroupName;
 use crate::quantity::{Money, VolumeSize};
 use crate::spec::{ClusterSpec, Market};
 use crate::world::{Tags, World};
@@ -13,6 +15,12 @@ use crate::world::{Tags, World};
 pub(super) struct Draft<'a> {
     pub spec: &'a ClusterSpec,
     pub world: &'a World,
+    /// How each group's missing workers are launched.
+    pub terms: BTreeMap<GroupName, Terms>,
+    /// Indexes of workers that are missing and not launched.
+    pub withheld: BTreeMap<GroupName, BTreeSet<u32>>,
+    /// Steps that take back what was launched in vain: its place is needed by what follows.
+    pub retreat: Vec<usize>,
     steps: Vec<Step>,
     changes: Vec<Change>,
     blockers: Vec<Blocker>,
@@ -36,6 +44,9 @@ impl<'a> Draft<'a> {
         Self {
             spec,
             world,
+            terms: BTreeMap::new(),
+            withheld: BTreeMap::new(),
+            retreat: Vec::new(),
             steps: Vec::new(),
             changes: Vec::new(),
             blockers: Vec::new(),
@@ -54,6 +65,9 @@ impl<'a> Draft<'a> {
 
     /// Adds a step that must come after these steps.
     pub fn step_after(&mut self, address: Address, mut after: Vec<usize>, action: Action) -> usize {
+        if matches!(action, Action::Launch(_) | Action::CreateSubnet { .. }) {
+            after.extend(&self.retreat);
+        }
         after.sort_unstable();
         after.dedup();
         let position = self.steps.len();
@@ -101,6 +115,12 @@ impl<'a> Draft<'a> {
         self.positions_of(|step| step.address == Address::Master && boots(step))
     }
 
+    /// Whether a worker is missing and not launched.
+    pub fn withholds(&self, role: &Role, index: u32) -> bool {
+        let Role::Worker(group) = role else { return false };
+        self.withheld.get(group).is_some_and(|indexes| indexes.contains(&index))
+    }
+
     /// Whether a new master is launched.
     pub fn relaunches_master(&self) -> bool {
         self.steps.iter().any(|step| matches!(&step.action, Action::Launch(launch) if launch.role == Role::Master))
@@ -108,6 +128,11 @@ impl<'a> Draft<'a> {
 
     pub fn know(&mut self, address: Address, id: &str) {
         self.known.insert(address, id.to_owned());
+    }
+
+    /// Whether what an address stands for exists and stays.
+    pub fn knows(&self, address: &Address) -> bool {
+        self.known.contains_key(address)
     }
 
     pub fn create(&mut self, address: Address, summary: impl Into<String>, reason: Reason) {
@@ -186,7 +211,10 @@ impl<'a> Draft<'a> {
             blockers: self.blockers,
             warnings: self.warnings,
             price_before: price_of_world(self.world),
-            price_after: price_of_spec(self.spec),
+            price_after: price_of_spec(self.spec, &self.withheld),
+            ladders: Vec::new(),
+            shortfalls: Vec::new(),
+            paced: Vec::new(),
         }
     }
 }
@@ -230,13 +258,13 @@ pub(super) fn price_of_world(world: &World) -> Option<Money> {
     nodes.chain(volume).sum()
 }
 
-/// Price per hour of what the spec asks for.
-fn price_of_spec(spec: &ClusterSpec) -> Option<Money> {
+/// Price per hour of what the spec asks for, without the workers that are not to be had.
+fn price_of_spec(spec: &ClusterSpec, withheld: &BTreeMap<GroupName, BTreeSet<u32>>) -> Option<Money> {
     let master = price_per_hour(spec.master.instance_type.as_str(), Market::OnDemand);
-    let workers = spec
-        .workers
-        .iter()
-        .map(|group| price_per_hour(group.instance_type.as_str(), group.market).map(|price| price * u64::from(group.count)));
+    let workers = spec.workers.iter().map(|group| {
+        let number = u64::from(group.count) - withheld.get(&group.group).map_or(0, |indexes| indexes.len() as u64);
+        price_per_hour(group.instance_type.as_str(), group.market).map(|price| price * number)
+    });
     let volume = spec.shared.volume.map(|size| Some(volume_price_per_hour(size)));
     std::iter::once(master).chain(workers).chain(volume).sum()
 }

@@ -3,7 +3,7 @@
 use super::draft::{Draft, difference};
 use super::network::SHARED_DEVICE;
 use super::{Action, Effect, Reason, Sign};
-use crate::address::{Address, FILE_SYSTEM_TAG, JOINED_TAG};
+use crate::address::{Address, FILE_SYSTEM_TAG, JOINED_TAG, Role};
 use crate::quantity::Ipv4Network;
 use crate::spec::Ready;
 
@@ -40,7 +40,14 @@ fn join(draft: &mut Draft, cidr: Ipv4Network, moving: Vec<usize>, attached: bool
 fn all_nodes(draft: &Draft) -> Vec<Address> {
     let workers = draft.spec.workers.iter();
     let workers = workers.flat_map(|group| (0..group.count).map(|index| Address::Worker(group.group.clone(), index)));
+    let workers = workers.filter(|address| !is_left_out(draft, address));
     std::iter::once(Address::Master).chain(workers).collect()
+}
+
+/// Whether there is no such worker, and none is launched.
+fn is_left_out(draft: &Draft, address: &Address) -> bool {
+    let Address::Worker(group, index) = address else { return false };
+    draft.withholds(&Role::Worker(group.clone()), *index) && !draft.knows(address)
 }
 
 /// Everything about the network: nodes are launched once their subnet and group exist, and of use once all of it is done.

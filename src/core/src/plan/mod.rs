@@ -4,6 +4,7 @@
 
 mod blueprint;
 mod draft;
+mod ladder;
 mod mesh;
 mod network;
 mod nodes;
@@ -16,12 +17,15 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, MASTER_TAG, Role};
-use crate::names::ClusterName;
+use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, JOINS_TAG, MASTER_TAG, Role};
+use crate::capacity::Pool;
+use crate::names::{ClusterName, GroupName};
+use crate::pacing::{self, Paced};
 use crate::quantity::{Ipv4Network, Money};
 use crate::spec::{ClusterSpec, Market};
 use crate::world::{IngressRule, Tags, World};
 
+pub use ladder::{Ladder, LadderRung, Shortfall};
 pub use removal::{destroy, remove_strays};
 
 /// Most ids that one call takes: TerminateInstances and CreateTags end there (ec2.md 2.8, 3.10), and RunInstances may ask
@@ -47,12 +51,39 @@ pub struct Plan {
     /// Dollars per hour by the built-in list; None where a type has no known price.
     pub price_before: Option<Money>,
     pub price_after: Option<Money>,
+    /// Where each group that has alternatives is looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladders: Vec<Ladder>,
+    /// Groups that are not had whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shortfalls: Vec<Shortfall>,
+    /// What has to wait for EC2's limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paced: Vec<Paced>,
 }
 
 impl Plan {
+    /// Whether a group cannot be had, so that all this plan does is to take back what was launched of it.
+    pub fn is_hopeless(&self) -> bool {
+        self.shortfalls.iter().any(|shortfall| !shortfall.is_tolerable())
+    }
+
     /// Whether the world is already as it should be.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether all that is missing are workers that their groups may stand without.
+    pub fn is_enough(&self) -> bool {
+        let may_miss =
+            |group: &GroupName| self.ladders.iter().any(|ladder| ladder.group == *group && ladder.standing >= ladder.least);
+        self.blockers.is_empty()
+            && self.changes.iter().all(|change| match (&change.address, change.sign) {
+                (Address::Worker(group, _) | Address::Workers(group, _), Sign::Create) => may_miss(group),
+                (Address::Template(Role::Worker(group)), Sign::Create) => may_miss(group),
+                (Address::Mesh, Sign::Update) => change.reason == Reason::NodesChanged,
+                _ => false,
+            })
     }
 
     /// Counts changes by sign: created, changed, replaced, removed.
@@ -160,6 +191,8 @@ pub enum Reason {
     Destroyed,
     /// The set of nodes changes, so they must learn of each other.
     NodesChanged,
+    /// EC2 has no room for the rest of its group.
+    NoRoom,
 }
 
 impl fmt::Display for Reason {
@@ -177,6 +210,7 @@ impl fmt::Display for Reason {
             Self::InTheWay(address) => write!(formatter, "it was given {address}, where the workers look for the master"),
             Self::Destroyed => formatter.write_str("the cluster is destroyed"),
             Self::NodesChanged => formatter.write_str("the set of nodes changes"),
+            Self::NoRoom => formatter.write_str("EC2 has no room for all of the group"),
         }
     }
 }
@@ -341,7 +375,7 @@ pub struct TemplateData {
     pub market: Market,
 }
 
-/// One RunInstances: all nodes or none.
+/// One RunInstances: all nodes or none, or at least as many as will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     pub role: Role,
@@ -360,6 +394,16 @@ pub struct Launch {
     pub shared_path: String,
     /// Tells this launch from earlier ones of the same nodes.
     pub generation: String,
+    /// Fewest nodes that will do: with fewer, nothing is launched (ec2.md 4.2).
+    pub least: usize,
+    /// Where they are launched.
+    pub pool: Pool,
+    /// For how many seconds a pool without room is asked again.
+    pub patience_seconds: u64,
+    /// Number of the rung of the group's ladder, from 1, and how many there are.
+    pub rung: (usize, usize),
+    /// Whether they are to become part of the mesh.
+    pub joins: bool,
 }
 
 impl Launch {
@@ -369,12 +413,16 @@ impl Launch {
             Role::Master => Address::Master.to_string(),
             Role::Worker(group) => format!("node/{group}"),
         };
-        Tags::from([
+        let mut tags = Tags::from([
             (ADDRESS_TAG.to_owned(), address),
             (FINGERPRINT_TAG.to_owned(), self.fingerprint.clone()),
             (INDEXES_TAG.to_owned(), self.indexes.to_string()),
             (MASTER_TAG.to_owned(), self.master_address.to_string()),
-        ])
+        ]);
+        if self.joins {
+            tags.insert(JOINS_TAG.to_owned(), "true".to_owned());
+        }
+        tags
     }
 
     /// Addresses of the nodes, in launch order.
@@ -393,13 +441,22 @@ pub fn resource_name(cluster: &ClusterName, part: &str) -> String {
 
 /// Computes what brings `world` to `spec`.
 pub fn plan(spec: &ClusterSpec, world: &World) -> Plan {
-    let mut draft = draft::Draft::new(spec, world);
-    network::plan(&mut draft);
-    nodes::plan(&mut draft);
-    draft.finish()
+    let climb = ladder::climb(spec, world);
+    let mut draft = draft::Draft::new(&climb.spec, &climb.world);
+    climb.begin(&mut draft);
+    if !climb.is_hopeless() {
+        network::plan(&mut draft);
+        nodes::plan(&mut draft);
+    }
+    let plan = draft.finish();
+    let paced = pacing::of(&plan.steps, &world.limits);
+    let price_before = draft::price_of_world(world);
+    Plan { price_before, paced, ladders: climb.ladders, shortfalls: climb.shortfalls, ..plan }
 }
 
 #[cfg(test)]
 mod convergence_tests;
+#[cfg(test)]
+mod ladder_tests;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,23 @@ pub(super) fn plan(draft: &mut Draft) {
         Network::Existing(_) => existing_network(draft),
     }
     security_group(draft);
-    volume(draft);
+    if !waits_for_zone(draft) {
+        volume(draft, Vec::new());
+    }
     strays(draft);
+}
+
+/// Whether a new volume must wait until the workers found room in the zone: it could not follow them to another.
+fn waits_for_zone(draft: &Draft) -> bool {
+    draft.world.volume.is_none() && draft.spec.workers.iter().any(|group| group.tries_zones())
+}
+
+/// Plans the volume that waited, after every launch.
+pub(super) fn late_volume(draft: &mut Draft) {
+    if waits_for_zone(draft) {
+        let launches = draft.positions_of(|step| matches!(step.action, Action::Launch(_)));
+        volume(draft, launches);
+    }
 }
 
 /// What the cluster has a second time goes; but data only by `destroy`, which asks for the cluster's name.
@@ -214,7 +229,7 @@ fn security_group(draft: &mut Draft) {
     }
 }
 
-fn volume(draft: &mut Draft) {
+fn volume(draft: &mut Draft, after: Vec<usize>) {
     let shared = &draft.spec.shared;
     let Some(size) = shared.volume else {
         if let Some(volume) = &draft.world.volume {
@@ -230,7 +245,7 @@ fn volume(draft: &mut Draft) {
     let Some(volume) = &draft.world.volume else {
         let Some(zone) = zone(draft) else { return };
         draft.create(Address::Volume, format!("volume {size} in {zone}"), Reason::NotThere);
-        draft.step(Address::Volume, &[], Action::CreateVolume { gibibytes, zone, keep: shared.keep });
+        draft.step_after(Address::Volume, after, Action::CreateVolume { gibibytes, zone, keep: shared.keep });
         return;
     };
     draft.know(Address::Volume, &volume.id);

@@ -7,12 +7,14 @@ use super::blueprint::{
     Blueprint, ensure_template, group_blueprint, master_blueprint, placement_group, placement_name, remove_unused_templates,
 };
 use super::draft::{Draft, TagDrift, difference};
+use super::ladder::Terms;
 use super::seat::{self, Seat};
-use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, mesh};
+use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, TemplateData, mesh, network};
 use crate::address::{Address, Indexes, Role};
+use crate::capacity::Pool;
 use crate::fingerprint;
 use crate::names::GroupName;
-use crate::spec::Network;
+use crate::spec::{Network, Ready};
 use crate::world::{GoneNode, Node, NodeState, World};
 
 /// A tag value has at most 256 characters (ec2.md 2.8).
@@ -41,6 +43,7 @@ pub(super) fn plan(draft: &mut Draft) {
         outgoing.extend(nodes_of(draft, &standing, blueprint, master_address));
     }
     remove_unused_templates(draft, &blueprints);
+    network::late_volume(draft);
     let ready = mesh::plan(draft, cidr);
     for (address, ids) in outgoing {
         terminate(draft, &address, &ready, &ids);
@@ -49,7 +52,7 @@ pub(super) fn plan(draft: &mut Draft) {
 }
 
 /// The nodes of the world, and those that ended, by role and index.
-struct Standing<'a> {
+pub(super) struct Standing<'a> {
     nodes: BTreeMap<&'a Role, BTreeMap<u32, Vec<&'a Node>>>,
     gone: BTreeMap<&'a Role, BTreeMap<u32, Vec<&'a GoneNode>>>,
     /// Steps that end workers at the master's address: it can be launched after them.
@@ -57,7 +60,7 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(world: &'a World) -> Self {
+    pub fn of(world: &'a World) -> Self {
         let mut standing = Self { nodes: BTreeMap::new(), gone: BTreeMap::new(), cleared: Vec::new() };
         for node in &world.nodes {
             standing.nodes.entry(&node.role).or_default().entry(node.index).or_default().push(node);
@@ -82,7 +85,7 @@ impl<'a> Standing<'a> {
         }
     }
 
-    fn at(&self, role: &Role, index: u32) -> &[&'a Node] {
+    pub fn at(&self, role: &Role, index: u32) -> &[&'a Node] {
         self.nodes.get(role).and_then(|nodes| nodes.get(&index)).map_or(&[], Vec::as_slice)
     }
 
@@ -106,7 +109,13 @@ fn nodes_of(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, maste
     };
     let mut sorted = Sorted { surplus: standing.from(&blueprint.role, count), ..Sorted::default() };
     for index in 0..count {
-        sorted.sort_index(standing.at(&blueprint.role, index), blueprint, index);
+        let nodes = standing.at(&blueprint.role, index);
+        if draft.withholds(&blueprint.role, index) {
+            // What is there stays as it is, since there is no room for a better one.
+            nodes.iter().for_each(|node| draft.know(node.address(), &node.id));
+        } else {
+            sorted.sort_index(nodes, blueprint, index);
+        }
     }
     keep(draft, &blueprint.role, &sorted.good);
     let mut outgoing = Vec::new();
@@ -177,7 +186,7 @@ fn ids_of(nodes: &[&Node]) -> Vec<String> {
     nodes.iter().map(|node| node.id.clone()).collect()
 }
 
-fn indexes_of(nodes: &[&Node]) -> impl Iterator<Item = u32> {
+pub(super) fn indexes_of(nodes: &[&Node]) -> impl Iterator<Item = u32> {
     nodes.iter().map(|node| node.index)
 }
 
@@ -203,7 +212,7 @@ pub(super) fn shown_as(role: &Role, indexes: impl IntoIterator<Item = u32>) -> A
 }
 
 /// Adds the steps that end nodes.
-fn terminate(draft: &mut Draft, address: &Address, after: &[usize], ids: &[String]) -> Vec<usize> {
+pub(super) fn terminate(draft: &mut Draft, address: &Address, after: &[usize], ids: &[String]) -> Vec<usize> {
     let chunks = ids.chunks(IDS_PER_CALL);
     chunks.map(|ids| draft.step_after(address.clone(), after.to_vec(), Action::Terminate { ids: ids.to_vec() })).collect()
 }
@@ -302,9 +311,19 @@ fn launch(
     if address.is_none() && (!standing.cleared.is_empty() || seat::is_contested(draft)) {
         after.extend(draft.positions_of(takes_its_address));
     }
-    for part in Indexes::new(indexes.iter().copied()).split(IDS_PER_CALL, TAG_VALUE_LIMIT) {
+    let most = usize::try_from(draft.world.limits.launch.instances.capacity).unwrap_or(IDS_PER_CALL).clamp(1, IDS_PER_CALL);
+    let mut terms = terms(draft, blueprint);
+    for part in Indexes::new(indexes.iter().copied()).split(most, TAG_VALUE_LIMIT) {
         let shown = shown_as(&blueprint.role, part.iter());
+        // The first parts must be whole before a later one may be small: together they are at least as many as will do.
+        let least = terms.least.clamp(1, part.len());
+        terms.least = terms.least.saturating_sub(part.len());
         let launch = Launch {
+            least,
+            pool: terms.pool.clone(),
+            patience_seconds: terms.patience.map_or(0, |patience| patience.as_seconds()),
+            rung: terms.rung,
+            joins: draft.spec.ready == Ready::Joined,
             role: blueprint.role.clone(),
             generation: generation(standing, &blueprint.role, &part),
             indexes: part,
@@ -317,6 +336,29 @@ fn launch(
         };
         draft.step_after(shown, after.clone(), Action::Launch(launch));
     }
+    if let Role::Worker(group) = &blueprint.role
+        && let Some(kept) = draft.terms.get_mut(group)
+    {
+        kept.least = terms.least;
+    }
+}
+
+/// On which terms nodes of a role are launched; what a group still needs is counted down launch by launch.
+fn terms(draft: &Draft, blueprint: &Blueprint) -> Terms {
+    let of_group = match &blueprint.role {
+        Role::Master => None,
+        Role::Worker(group) => draft.terms.get(group).cloned(),
+    };
+    of_group.unwrap_or_else(|| {
+        let TemplateData { instance_type, market, .. } = &blueprint.template;
+        let zone = network::zone(draft).unwrap_or_default();
+        Terms {
+            pool: Pool { instance_type: instance_type.clone(), zone, market: *market },
+            patience: None,
+            rung: (1, 1),
+            least: usize::MAX,
+        }
+    })
 }
 
 fn takes_its_address(step: &Step) -> bool {

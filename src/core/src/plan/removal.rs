@@ -42,6 +42,9 @@ pub fn destroy(world: &World, with_kept_volume: bool) -> Plan {
     });
     Plan {
         cluster: world.cluster.clone(),
+        paced: crate::pacing::of(&removal.steps, &world.limits),
+        ladders: Vec::new(),
+        shortfalls: Vec::new(),
         changes: removal.changes,
         steps: removal.steps,
         known: Default::default(),

@@ -156,9 +156,14 @@ impl Simulator {
             let exists = self.placement_groups.iter().any(|it| &it.name == name);
             assert!(exists, "RunInstances: InvalidPlacementGroup.Unknown");
         }
+        assert!(launch.least >= 1 && launch.least <= launch.indexes.len(), "RunInstances: InvalidParameterValue, MinCount");
         let group = self.security_group();
         let subnet = self.known(&Address::Subnet);
         let existing = self.surroundings.existing_network.as_ref().is_some_and(|network| network.subnet == subnet);
+        let zone = self.surroundings.existing_network.as_ref().filter(|_| existing).map(|network| &network.zone);
+        let zone = zone.or(self.subnets.iter().find(|it| it.id == subnet).map(|it| &it.zone));
+        assert_eq!(zone, Some(&launch.pool.zone), "a launch says where it goes");
+        assert_eq!((&data.instance_type, data.market), (&launch.pool.instance_type, launch.pool.market), "and as what");
         let of_group = self.subnets.iter().any(|it| it.id == subnet && it.vpc == group.vpc);
         assert!(existing || of_group, "RunInstances: InvalidSubnetID.NotFound, or not in the group's VPC");
         if let Some(address) = launch.private_address {

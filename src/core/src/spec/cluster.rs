@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::capacity::Rung;
 use super::image::AmiReference;
 use crate::instance_types::InstanceType;
 use crate::names::{ClusterName, GroupName, ImageName, InstanceProfileName, NodePath, Region, SubnetId, VpcId, Zone};
@@ -156,6 +157,14 @@ pub struct WorkerGroup {
     /// How they are bought.
     #[serde(default)]
     pub market: Market,
+    /// Where they are looked for, in order, one rung after the other; the type and market above alone if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50))]
+    pub capacity: Vec<Rung>,
+    /// The fewest that will do where EC2 has no room for all; all or none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000), extend("x-ewulf-hint" = "leave `min` out for all or none"))]
+    pub min: Option<u32>,
     /// Their instance profile, instead of the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_profile: Option<InstanceProfileName>,
@@ -183,7 +192,7 @@ pub enum Placement {
 }
 
 /// How instances are bought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Market {
     /// At the listed price, until terminated.
@@ -191,6 +200,15 @@ pub enum Market {
     OnDemand,
     /// From spare capacity, cheaper, until EC2 wants it back.
     Spot,
+}
+
+impl std::fmt::Display for Market {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::OnDemand => "on-demand",
+            Self::Spot => "spot",
+        })
+    }
 }
 
 /// The shared path.
@@ -230,9 +248,10 @@ impl ClusterSpec {
         1 + self.workers.iter().map(|group| u64::from(group.count)).sum::<u64>()
     }
 
-    /// Returns how many MPI slots the cluster has: the real cores of every node, the master among them.
+    /// Returns how many MPI slots the cluster has at most: the real cores of every node, the master among them. On another
+    /// rung of a ladder, or with fewer workers than asked for, it has fewer.
     pub fn slots(&self) -> u64 {
-        let workers = self.workers.iter().map(|group| u64::from(group.count) * u64::from(group.instance_type.info().cores));
+        let workers = self.workers.iter().map(|group| u64::from(group.count) * u64::from(group.cores()));
         u64::from(self.master.instance_type.info().cores) + workers.sum::<u64>()
     }
 

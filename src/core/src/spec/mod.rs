@@ -3,6 +3,8 @@
 //! Owns their types, their loading and their checks. Reads nothing itself: texts and the names of what else exists are
 //! handed in. A loaded spec is valid by construction.
 
+mod capacity;
+mod check_capacity;
 mod check_cluster;
 mod check_image;
 mod check_job;
@@ -17,6 +19,7 @@ mod scalar;
 mod sweep;
 mod written;
 
+pub use capacity::Rung;
 pub use cluster::{
     Cloud, ClusterSpec, ExistingNetwork, ImageReference, Market, Master, Network, OwnNetwork, Placement, Ready, Shared,
     WorkerGroup,
