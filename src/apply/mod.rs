@@ -1,6 +1,7 @@
 //! Carries out a plan: the only writer. It decides nothing; what may run side by side runs side by side.
 
 mod actions;
+mod changes;
 mod create;
 mod evidence;
 mod instances;
@@ -57,10 +58,30 @@ pub enum StepError {
     Boot { node: String, cause: String },
     #[error("{what} failed on {node}: {output}")]
     Node { what: &'static str, node: String, output: String },
+    /// EC2 had no room for stopped nodes as what they were made.
+    #[error("no room to start as {wanted}; {}", kept(.was, .started))]
+    NoRoom {
+        wanted: String,
+        /// What they were, and are again.
+        was: String,
+        /// Why they could not be started as that.
+        started: Option<Box<StepError>>,
+        #[source]
+        source: CallError,
+    },
     #[error("{0} is not known: a step before should have made it")]
     Unknown(Address),
     #[error("the cluster's lock was lost: it could not be renewed in time, or somebody else took it over")]
     LockLost,
+}
+
+/// What became of nodes that could not be started as what they were made.
+fn kept(was: &str, failed: &Option<Box<StepError>>) -> String {
+    match failed {
+        None if was.is_empty() => "they were started as they were".to_owned(),
+        None => format!("they are {was} again and were started"),
+        Some(error) => format!("making them {was} again and starting them failed, too: {error}"),
+    }
 }
 
 /// What carrying out a plan came to.

@@ -147,8 +147,9 @@ pub struct Shape {
     pub team: &'static str,
     pub image: String,
     pub ready: &'static str,
-    /// Whether the master got its type after its launch: nothing is launched from a template of it then.
-    pub is_resized: bool,
+    pub market: &'static str,
+    /// Whether the master, and the workers, got their type after their launch: nothing is launched from a template of it.
+    pub is_resized: [bool; 2],
 }
 
 impl Shape {
@@ -167,14 +168,16 @@ impl Shape {
             // Debian's, which every cloud of records has.
             image: "{ami: ami-0deb13a64d0000001}".to_owned(),
             ready: "running",
-            is_resized: false,
+            market: "on-demand",
+            is_resized: [false; 2],
         }
     }
 
     pub fn write(&self, ground: &Ground) {
-        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, .. } = self;
+        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, market, .. } = self;
         let group = format!(
-            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, placement: cluster}}\n"
+            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, placement: cluster, \
+             market: {market}}}\n"
         );
         let shared = format!("shared: {{volume: {gibibytes}GiB, keep: false}}\n");
         let text = format!(

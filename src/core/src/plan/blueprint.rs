@@ -2,21 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use super::draft::{Draft, difference};
+use super::draft::Draft;
 use super::network::SHARED_DEVICE;
-use super::{Action, Difference, Effect, Reason, Sign, TemplateData, resource_name};
-use crate::address::{Address, FINGERPRINT_TAG, Indexes, Role};
+use super::{Action, Effect, Reason, Sign, TemplateData, resource_name};
+use crate::address::{Address, Indexes, Role};
 use crate::fingerprint;
 use crate::quantity::Ipv4Network;
 use crate::spec::{ImageReference, Market, Placement, WorkerGroup};
 use crate::user_data::{NodeConfiguration, user_data};
-use crate::world::{Ami, Image, Node};
+use crate::world::{Ami, Image};
 
 /// What all nodes of one role are made from.
 pub(super) struct Blueprint {
     pub role: Role,
     pub template: TemplateData,
-    /// Hash of all but image and type, which can be read back.
+    /// Hash of the user data: everything else can be read back.
     pub fingerprint: String,
     pub template_name: String,
 }
@@ -102,25 +102,13 @@ fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv
 
 impl Blueprint {
     fn new(draft: &Draft, role: Role, template: TemplateData) -> Self {
-        let rest = TemplateData { image_id: String::new(), instance_type: String::new(), ..template.clone() };
         let template_name = resource_name(&draft.spec.cluster, &format!("{role}-{}", fingerprint::of(&template)));
-        Self { role, fingerprint: fingerprint::of(&rest), template, template_name }
+        Self { role, fingerprint: fingerprint::of(&template.user_data), template, template_name }
     }
 
-    /// What of a node differs from this.
-    pub fn differences(&self, node: &Node) -> Vec<Difference> {
-        let mut found = Vec::new();
-        if node.instance_type != self.template.instance_type {
-            found.push(difference("instance_type", Some(node.instance_type.clone()), Some(self.template.instance_type.clone())));
-        }
-        if node.image_id != self.template.image_id {
-            found.push(difference("image", Some(node.image_id.clone()), Some(self.template.image_id.clone())));
-        }
-        if node.tag(FINGERPRINT_TAG) != Some(&self.fingerprint) {
-            let was = node.tag(FINGERPRINT_TAG).map(str::to_owned);
-            found.push(difference("configuration", was, Some(self.fingerprint.clone())));
-        }
-        found
+    /// Whether its node is the only one that can stand where it stands: nothing can be made beside it before it goes.
+    pub fn keeps_its_place(&self) -> bool {
+        self.role == Role::Master
     }
 }
 

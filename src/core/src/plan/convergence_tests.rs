@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::tests::{spec, world_with_images};
+use super::tests::{bake, spec, world_with_images};
 use super::*;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::ClusterSpec;
-use crate::world::{ExistingNetwork, GoneNode, Image, NodeState};
+use crate::world::{ExistingNetwork, GoneNode, Image, MetadataOptions, NodeState};
 
 /// What differs between one spec of a cluster and another.
 #[derive(Debug, Clone)]
@@ -19,6 +19,10 @@ struct Wish {
     ready: &'static str,
     ssh_from: Option<&'static str>,
     tag: &'static str,
+    profile: Option<&'static str>,
+    /// GiB of the root volumes.
+    root: u32,
+    path: &'static str,
 }
 
 impl Wish {
@@ -26,16 +30,21 @@ impl Wish {
         let ssh = self.ssh_from.map_or(String::new(), |network| format!(", ssh_from: [{network}]"));
         let network = if existing { "vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0" } else { "cidr: 10.1.0.0/26" };
         let mut text = format!(
-            "cluster: test\nready: {}\nnetwork: {{{network}{ssh}}}\nmaster: {{instance_type: {}, image: master}}\ntags: {{team: {}}}\n",
-            self.ready, self.master_type, self.tag
+            "cluster: test\nready: {}\nnetwork: {{{network}{ssh}}}\ntags: {{team: {}}}\n\
+             master: {{instance_type: {}, image: master, root_volume: {}GiB}}\n",
+            self.ready, self.tag, self.master_type, self.root
         );
-        if let Some(size) = self.volume {
-            text.push_str(&format!("shared: {{volume: {size}GiB, keep: true}}\n"));
+        let volume = self.volume.map_or(String::new(), |size| format!(", volume: {size}GiB, keep: true"));
+        text.push_str(&format!("shared: {{path: {}{volume}}}\n", self.path));
+        if let Some(profile) = self.profile {
+            text.push_str(&format!("instance_profile: {profile}\n"));
         }
         text.push_str("workers:\n");
         for (group, count, kind, placement, market) in &self.groups {
             text.push_str(&format!(
-                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}}}\n"
+                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}, \
+                 root_volume: {}GiB}}\n",
+                self.root
             ));
         }
         spec(&text)
@@ -58,9 +67,20 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     let ssh = prop_oneof![Just(None), Just(Some("192.0.2.0/24")), Just(Some("198.51.100.0/24"))];
     let ready = prop_oneof![Just("joined"), Just("running")];
     let types = prop_oneof![Just("c7i.large"), Just("c7i.xlarge")];
-    (groups, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]).prop_map(
-        |(groups, master_type, volume, ready, ssh_from, tag)| Wish { groups, master_type, volume, ready, ssh_from, tag },
-    )
+    let first = (groups, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]);
+    let profiles = prop_oneof![Just(None), Just(Some("nodes")), Just(Some("others"))];
+    let second = (profiles, prop_oneof![Just(20_u32), Just(30)], prop_oneof![4 => Just("/shared"), 1 => Just("/data")]);
+    (first, second).prop_map(|((groups, master_type, volume, ready, ssh_from, tag), (profile, root, path))| Wish {
+        groups,
+        master_type,
+        volume,
+        ready,
+        ssh_from,
+        tag,
+        profile,
+        root,
+        path,
+    })
 }
 
 /// How a run goes: how far, in which order, and how each step ends.
@@ -85,11 +105,12 @@ fn mix(seed: u64, position: usize, salt: u64) -> u64 {
 
 impl Course {
     fn run(&self, simulator: &mut Simulator, plan: &Plan) {
-        let outcome = |position| match mix(self.seed, position, 1) % 16 {
+        let outcome = |position| match mix(self.seed, position, 1) % 18 {
             0 => Outcome::Lost,
             1 => Outcome::Half,
             2 => Outcome::Died,
             3 | 4 => Outcome::Twice,
+            5 | 6 => Outcome::NoRoom,
             _ => Outcome::Done,
         };
         simulator.run_so(plan, self.most, |position| mix(self.seed, position, 2), outcome);
@@ -108,7 +129,7 @@ fn drift(simulator: &mut Simulator, seed: u64) {
         let chance = mix(seed, round as usize, 4);
         let nodes = simulator.instances.len().max(1);
         let node = simulator.instances.get((chance / 16) as usize % nodes).map(|instance| instance.node.id.clone());
-        match (chance % 10, node) {
+        match (chance % 16, node) {
             (0, Some(id)) => simulator.each(&[id], |node| node.state = NodeState::Stopped),
             (1, Some(id)) => simulator.end(&[id], "Server.SpotInstanceTermination"),
             (2, Some(id)) => simulator.each(&[id], |node| drop(node.tags.remove("team"))),
@@ -125,6 +146,18 @@ fn drift(simulator: &mut Simulator, seed: u64) {
                 table.associated_subnets.clear();
             }),
             (8, _) => simulator.volumes.iter_mut().for_each(|volume| volume.attached_to = None),
+            (9, Some(id)) => simulator.each(&[id], |node| node.security_groups.push("sg-of-others".into())),
+            (10, Some(id)) => simulator.each(&[id], |node| node.instance_profile = Some("of-others".into())),
+            (11, Some(id)) => simulator.each(&[id], |node| {
+                node.metadata_options = Some(MetadataOptions { hops: 2, ..MetadataOptions::OF_NODES });
+            }),
+            (12, Some(id)) => simulator.each(&[id], |node| {
+                let interface = node.interface.as_mut().and_then(|interface| interface.tags.as_mut());
+                interface.into_iter().for_each(|tags| drop(tags.remove("team")));
+            }),
+            (13, Some(id)) => simulator.each(&[id], |node| node.root.iter_mut().for_each(|root| root.gibibytes += 5)),
+            (14, _) => bake(&mut simulator.surroundings, "master", &format!("ami-master-{chance}")),
+            (15, _) => bake(&mut simulator.surroundings, "worker", &format!("ami-worker-{chance}")),
             (_, _) => simulator.templates.truncate(1),
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! [`plan`] and [`destroy`] are pure and deterministic; a plan leaves no choice to whoever carries it out.
 
+mod attributes;
 mod blueprint;
+mod changes;
 mod draft;
 mod mesh;
 mod network;
@@ -15,11 +17,11 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, Role};
+use crate::address::{ADDRESS_TAG, Address, FILE_SYSTEM_TAG, FINGERPRINT_TAG, INDEXES_TAG, Indexes, Role};
 use crate::names::ClusterName;
 use crate::quantity::{Ipv4Network, Money};
 use crate::spec::{ClusterSpec, Market};
-use crate::world::{IngressRule, Tags, World};
+use crate::world::{IngressRule, MetadataOptions, Tags, World};
 
 pub use removal::{destroy, remove_strays};
 
@@ -187,8 +189,10 @@ pub enum Effect {
     Rolling,
     /// It goes first and comes back; jobs on it end.
     Replace,
-    /// The node is stopped and started; jobs on it end, its volumes and address stay.
+    /// The node is stopped, changed and started; jobs on it end, its volumes and address stay.
     NeedsStop,
+    /// The node gets another root volume and boots from it; jobs on it end, its id, address and other volumes stay.
+    NewRoot,
 }
 
 impl fmt::Display for Effect {
@@ -197,7 +201,8 @@ impl fmt::Display for Effect {
             Self::InPlace => "in place",
             Self::Rolling => "rolling",
             Self::Replace => "replace",
-            Self::NeedsStop => "needs stop",
+            Self::NeedsStop => "stop, change, start",
+            Self::NewRoot => "new root volume",
         })
     }
 }
@@ -263,12 +268,35 @@ pub enum Action {
     Start {
         ids: Vec<String>,
     },
-    /// Stops the node, changes its type, starts it; it keeps volumes and address.
-    Resize {
-        id: String,
-        instance_type: String,
-        market: Market,
+    /// Gives nodes an instance profile, or takes theirs away.
+    SetInstanceProfile {
+        ids: Vec<String>,
+        profile: Option<String>,
     },
+    /// Puts interfaces into the cluster's security group and no other.
+    SetSecurityGroup {
+        interfaces: Vec<String>,
+    },
+    SetMetadataOptions {
+        ids: Vec<String>,
+        options: MetadataOptions,
+    },
+    GrowRoots {
+        volumes: Vec<String>,
+        gibibytes: u32,
+    },
+    /// Makes the root file systems of nodes as large as their volumes, and notes their size on the volumes.
+    GrowRootFileSystems {
+        ids: Vec<String>,
+        volumes: Vec<String>,
+        gibibytes: u32,
+    },
+    /// Stops nodes together, changes what only a stopped node lets change, starts them together; they keep volumes and
+    /// addresses. Without capacity for what they have become, they are made what they were and started again.
+    ChangeStopped {
+        nodes: Vec<StoppedChange>,
+    },
+    ReplaceRoot(RootReplacement),
     /// Waits until every node runs, by one tagged DescribeInstances at a time.
     AwaitRunning {
         nodes: Vec<Address>,
@@ -321,6 +349,46 @@ pub enum Action {
     },
 }
 
+/// What becomes of one node while it is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedChange {
+    pub id: String,
+    /// In this order, one attribute a call (ec2.md 6.1); undone in the other.
+    pub changes: Vec<StoppedAttribute>,
+}
+
+/// What only a stopped node lets change, from what to what (ec2.md 6.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoppedAttribute {
+    InstanceType {
+        from: String,
+        to: String,
+    },
+    /// Name of the placement group, or none.
+    PlacementGroup {
+        from: Option<String>,
+        to: Option<String>,
+    },
+    /// Plain text. The node reads it when it boots from a root volume that never booted before, so until then its
+    /// fingerprint says [`UNFINISHED`].
+    UserData {
+        to: String,
+    },
+}
+
+/// Fingerprint of a node whose user data is not that of its root volume.
+pub const UNFINISHED: &str = "unfinished";
+
+/// Another root volume for a running node: it keeps its id, its address and all other volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootReplacement {
+    pub id: String,
+    pub image_id: String,
+    /// Fingerprint of the node once it is done.
+    pub fingerprint: String,
+}
+
 /// What a launch template holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateData {
@@ -346,6 +414,9 @@ pub struct Launch {
     pub fingerprint: String,
     /// Address of the one node of this launch; the others get what is free.
     pub private_address: Option<Ipv4Addr>,
+    /// As the template says: only a launch on the spot market makes requests that can be tagged.
+    pub market: Market,
+    pub root_gibibytes: u32,
     /// Whether the nodes ask for a public address, their way to SSM and to packages; otherwise the subnet decides.
     pub public_address: bool,
     /// Where the nodes have what they share.
@@ -366,6 +437,13 @@ impl Launch {
             (FINGERPRINT_TAG.to_owned(), self.fingerprint.clone()),
             (INDEXES_TAG.to_owned(), self.indexes.to_string()),
         ])
+    }
+
+    /// Tags of the nodes' root volumes beyond the plan's own.
+    pub fn root_tags(&self) -> Tags {
+        let mut tags = self.tags();
+        tags.insert(FILE_SYSTEM_TAG.to_owned(), self.root_gibibytes.to_string());
+        tags
     }
 
     /// Addresses of the nodes, in launch order.
@@ -390,6 +468,8 @@ pub fn plan(spec: &ClusterSpec, world: &World) -> Plan {
     draft.finish()
 }
 
+#[cfg(test)]
+mod change_tests;
 #[cfg(test)]
 mod convergence_tests;
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::attributes::{Wrong, distance, needs_replacement};
 use super::blueprint::{
     Blueprint, ensure_template, group_blueprint, master_blueprint, placement_group, placement_name, remove_unused_templates,
 };
+use super::changes::{self, Changed, Growing};
 use super::draft::{Draft, TagDrift, difference};
 use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, mesh};
 use crate::address::{Address, Indexes, Role};
@@ -13,7 +15,7 @@ use crate::fingerprint;
 use crate::names::GroupName;
 use crate::quantity::Ipv4Network;
 use crate::spec::Network;
-use crate::world::{GoneNode, Node, NodeState, World};
+use crate::world::{GoneNode, Node, World};
 
 /// A tag value has at most 256 characters (ec2.md 2.8).
 const TAG_VALUE_LIMIT: usize = 256;
@@ -35,12 +37,13 @@ pub(super) fn plan(draft: &mut Draft) {
     if blueprints.len() < draft.spec.workers.len() + 1 {
         return;
     }
-    let mut outgoing = Vec::new();
+    let (mut outgoing, mut growing) = (Vec::new(), Growing::new());
     for blueprint in &blueprints {
-        outgoing.extend(nodes_of(draft, &standing, blueprint, master_address));
+        outgoing.extend(nodes_of(draft, &standing, blueprint, master_address, &mut growing));
     }
     remove_unused_templates(draft, &blueprints);
     let ready = mesh::plan(draft, cidr);
+    changes::grow_file_systems(draft, growing, &ready);
     for (address, ids) in outgoing {
         terminate(draft, &address, &ready, &ids);
     }
@@ -110,16 +113,28 @@ fn addresses(draft: &mut Draft) -> Option<(Ipv4Addr, Ipv4Network)> {
 type Outgoing = Vec<(Address, Vec<String>)>;
 
 /// Plans the nodes of one role; answers those that go once the new ones are ready.
-fn nodes_of(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, master_address: Ipv4Addr) -> Outgoing {
+fn nodes_of<'a>(
+    draft: &mut Draft<'a>,
+    standing: &Standing<'a>,
+    blueprint: &Blueprint,
+    master_address: Ipv4Addr,
+    growing: &mut Growing<'a>,
+) -> Outgoing {
     let count = match &blueprint.role {
         Role::Master => 1,
         Role::Worker(name) => draft.spec.workers.iter().find(|group| &group.group == name).map_or(0, |group| group.count),
     };
     let mut sorted = Sorted { surplus: standing.from(&blueprint.role, count), ..Sorted::default() };
+    let security_group = draft.world.security_group.as_ref().map(|group| &group.id);
     for index in 0..count {
-        sorted.sort_index(standing.at(&blueprint.role, index), blueprint, index);
+        sorted.sort_index(standing.at(&blueprint.role, index), blueprint, security_group, index);
     }
-    keep(draft, &blueprint.role, &sorted.good);
+    let kept: Vec<&Node> = sorted.good.iter().copied().chain(sorted.changing.iter().map(|(node, _)| *node)).collect();
+    mend_tags(draft, &blueprint.role, &kept);
+    let mut changed = changes::plan(draft, blueprint, &sorted.changing);
+    start_stopped(draft, &blueprint.role, &kept, &mut changed);
+    changes::new_roots(draft, blueprint, &sorted.changing, &mut changed);
+    changes::note_growing(growing, blueprint, &kept, &changed);
     let mut outgoing = Vec::new();
     outgoing.extend(surplus(draft, blueprint, &sorted.surplus, Reason::NotInSpec));
     outgoing.extend(surplus(draft, blueprint, &sorted.superseded, Reason::Superseded));
@@ -135,7 +150,10 @@ fn nodes_of(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, maste
 #[derive(Default)]
 struct Sorted<'a> {
     good: Vec<&'a Node>,
-    wrong: Vec<(&'a Node, Vec<Difference>)>,
+    /// Those that stay and change.
+    changing: Vec<Wrong<'a>>,
+    /// Those that make room for others.
+    wrong: Vec<Wrong<'a>>,
     /// Old ones of an index that has a right one.
     superseded: Vec<&'a Node>,
     surplus: Vec<&'a Node>,
@@ -143,44 +161,61 @@ struct Sorted<'a> {
 }
 
 impl<'a> Sorted<'a> {
-    fn sort_index(&mut self, nodes: &[&'a Node], blueprint: &Blueprint, index: u32) {
-        let mut found: Vec<(&Node, Vec<Difference>)> = nodes.iter().map(|node| (*node, blueprint.differences(node))).collect();
+    fn sort_index(&mut self, nodes: &[&'a Node], blueprint: &Blueprint, security_group: Option<&String>, index: u32) {
+        let mut found: Vec<Wrong<'a>> = nodes.iter().map(|node| (*node, blueprint.gaps(node, security_group))).collect();
         // The right one first, then the youngest: the others are what an unfinished replacement left.
-        found.sort_by(|(a, da), (b, db)| (da.len(), &b.launched, &a.id).cmp(&(db.len(), &a.launched, &b.id)));
+        found.sort_by(|(a, of_a), (b, of_b)| (distance(of_a), &b.launched, &a.id).cmp(&(distance(of_b), &a.launched, &b.id)));
         let mut found = found.into_iter();
         match found.next() {
             None => self.missing.push(index),
-            Some((node, differences)) if differences.is_empty() => self.good.push(node),
-            Some(wrong) => self.wrong.push(wrong),
+            Some((node, gaps)) if gaps.is_empty() => self.good.push(node),
+            Some((node, gaps)) if needs_replacement(&gaps) => self.wrong.push((node, gaps)),
+            Some(changing) => self.changing.push(changing),
         }
         self.superseded.extend(found.map(|(node, _)| node));
     }
 }
 
-/// Nodes that stay: tags mended, stopped ones started; all that need the same together.
-fn keep(draft: &mut Draft, role: &Role, good: &[&Node]) {
-    let mut drifted: BTreeMap<TagDrift, Vec<&Node>> = BTreeMap::new();
-    let mut stopped = Vec::new();
-    for node in good {
+/// Mends the tags of nodes that stay and of what was made with them: all that drifted alike together.
+fn mend_tags(draft: &mut Draft, role: &Role, kept: &[&Node]) {
+    let mut drifted: BTreeMap<TagDrift, (Vec<&Node>, Vec<String>)> = BTreeMap::new();
+    for node in kept {
         draft.know(node.address(), &node.id);
-        if let Some(drift) = draft.tag_drift(&node.tags) {
-            drifted.entry(drift).or_default().push(node);
-        }
-        if matches!(node.state, NodeState::Stopped | NodeState::Stopping) {
-            stopped.push(*node);
+        let root = node.root.iter().map(|root| (&root.id, &root.tags));
+        let companions = node.interface.iter().chain(&node.spot_request);
+        let companions = companions.filter_map(|companion| Some((&companion.id, companion.tags.as_ref()?)));
+        for (id, tags) in std::iter::once((&node.id, &node.tags)).chain(root).chain(companions) {
+            if let Some(drift) = draft.tag_drift(tags) {
+                let (nodes, ids) = drifted.entry(drift).or_default();
+                if nodes.last().is_none_or(|last| last.id != node.id) {
+                    nodes.push(node);
+                }
+                ids.push(id.clone());
+            }
         }
     }
-    for (drift, nodes) in drifted {
-        draft.mend_drift(&shown_as(role, indexes_of(&nodes)), &ids_of(&nodes), drift);
+    for (drift, (nodes, ids)) in drifted {
+        let summary = match ids.iter().filter(|id| !id.starts_with("i-")).count() {
+            0 => "tags".to_owned(),
+            others if others == ids.len() => format!("tags of {others} volumes and interfaces"),
+            others => format!("tags, also of {others} volumes and interfaces"),
+        };
+        draft.mend_drift(&shown_as(role, indexes_of(&nodes)), &summary, nodes.len(), &ids, drift);
     }
-    if let Some(first) = stopped.first() {
-        let address = shown_as(role, indexes_of(&stopped));
-        let details = vec![difference("state", Some(first.state.to_string()), Some("running".into()))];
-        let number = stopped.len();
-        draft.change(Sign::Update, address.clone(), number, "start", details, Reason::StoppedOutside, Effect::InPlace);
-        for ids in ids_of(&stopped).chunks(IDS_PER_CALL) {
-            draft.step(address.clone(), &[], Action::Start { ids: ids.to_vec() });
-        }
+}
+
+/// Starts nodes that stay and are stopped, once what changes live has changed.
+fn start_stopped(draft: &mut Draft, role: &Role, kept: &[&Node], changed: &mut Changed) {
+    let is_stopped = |node: &&&Node| !node.is_up() && !changed.restarted.contains(node.id.as_str());
+    let stopped: Vec<&Node> = kept.iter().filter(is_stopped).copied().collect();
+    let Some(first) = stopped.first() else { return };
+    let address = shown_as(role, indexes_of(&stopped));
+    let details = vec![difference("state", Some(first.state.to_string()), Some("running".into()))];
+    let number = stopped.len();
+    draft.change(Sign::Update, address.clone(), number, "start", details, Reason::StoppedOutside, Effect::InPlace);
+    for ids in ids_of(&stopped).chunks(IDS_PER_CALL) {
+        let start = draft.step_after(address.clone(), changed.live.clone(), Action::Start { ids: ids.to_vec() });
+        changed.starting.push(start);
     }
 }
 
@@ -219,26 +254,14 @@ fn terminate(draft: &mut Draft, address: &Address, after: &[usize], ids: &[Strin
     chunks.map(|ids| draft.step_after(address.clone(), after.to_vec(), Action::Terminate { ids: ids.to_vec() })).collect()
 }
 
-/// A master of another type is resized, its address and volumes stay; any other difference replaces it, old before
-/// new, because its address is fixed.
+/// A master that cannot be changed where it stands goes before its successor comes, because its address is fixed.
 fn replace_master(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, address: Ipv4Addr) {
-    for (node, differences) in &sorted.wrong {
-        let only_type = differences.iter().all(|difference| difference.attribute == "instance_type");
-        if only_type {
-            draft.know(Address::Master, &node.id);
-            let details = differences.clone();
-            draft.change(Sign::Update, Address::Master, 1, "resize", details, Reason::SpecChanged, Effect::NeedsStop);
-            let instance_type = blueprint.template.instance_type.clone();
-            let action = Action::Resize { id: node.id.clone(), instance_type, market: blueprint.template.market };
-            draft.step(Address::Master, &[], action);
-            draft.mend_tags(&Address::Master, &node.id, &node.tags);
-        } else {
-            let summary = format!("1 × {}", blueprint.template.instance_type);
-            let details = differences.clone();
-            draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
-            let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
-            launch(draft, standing, blueprint, &[0], Some(node.private_address.unwrap_or(address)), gone);
-        }
+    for (node, _) in &sorted.wrong {
+        let summary = format!("1 × {}", blueprint.template.instance_type);
+        let details = told_once(&sorted.wrong);
+        draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
+        let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
+        launch(draft, standing, blueprint, &[0], Some(node.private_address.unwrap_or(address)), gone);
     }
 }
 
@@ -249,16 +272,17 @@ fn replace_workers(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint
     let indexes: Vec<u32> = sorted.wrong.iter().map(|(node, _)| node.index).collect();
     let address = shown_as(&blueprint.role, indexes.iter().copied());
     let summary = format!("{} × {}", indexes.len(), blueprint.template.instance_type);
-    let mut details: Vec<Difference> = Vec::new();
-    let mut told = std::collections::HashSet::new();
-    for difference in sorted.wrong.iter().flat_map(|(_, differences)| differences) {
-        if told.insert((&difference.attribute, &difference.from)) {
-            details.push(difference.clone());
-        }
-    }
+    let details = told_once(&sorted.wrong);
     draft.change(Sign::Replace, address.clone(), indexes.len(), summary, details, Reason::SpecChanged, Effect::Rolling);
     launch(draft, standing, blueprint, &indexes, None, Vec::new());
     vec![(address, sorted.wrong.iter().map(|(node, _)| node.id.clone()).collect())]
+}
+
+/// All differences of nodes, each once.
+fn told_once(wrong: &[Wrong]) -> Vec<Difference> {
+    let mut told = std::collections::HashSet::new();
+    let differences = wrong.iter().flat_map(|(_, gaps)| gaps).map(|gap| &gap.difference);
+    differences.filter(|difference| told.insert((&difference.attribute, &difference.from))).cloned().collect()
 }
 
 fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, master_address: Ipv4Addr) {
@@ -321,6 +345,8 @@ fn launch(
             template: blueprint.template_name.clone(),
             fingerprint: blueprint.fingerprint.clone(),
             private_address: address,
+            market: blueprint.template.market,
+            root_gibibytes: blueprint.template.root_gibibytes,
             public_address: matches!(draft.spec.network, Network::Own(_)),
             shared_path: draft.spec.shared.path.to_string(),
         };
@@ -364,7 +390,8 @@ fn remove_placement_groups(draft: &mut Draft) {
             continue;
         }
         let after = draft.positions_of(|step| {
-            matches!(step.action, Action::Terminate { .. }) && group_of(&step.address) == group_of(&placement.address)
+            let leaves = matches!(step.action, Action::Terminate { .. } | Action::ChangeStopped { .. });
+            leaves && group_of(&step.address) == group_of(&placement.address)
         });
         let address = placement.address.clone();
         draft.change(Sign::Delete, address.clone(), 1, "placement group", Vec::new(), Reason::NotInSpec, Effect::InPlace);
