@@ -166,10 +166,7 @@ async fn without_room_for_the_new_type_nodes_get_the_old_one_back_and_run() {
     cluster.account.succeed(&["local", "faults", "load", "faults.yaml"]);
     let (code, _, err) = cluster.account.ewulf(&["apply", &cluster.file, "--yes"]);
     assert_eq!(code, 4, "{err}");
-    assert_has(
-        &err,
-        &["no room to start as c7a.xlarge; they are c7a.large again and were started", "InsufficientInstanceCapacity"],
-    );
+    assert_has(&err, &["could not become c7a.xlarge; they are c7a.large again and were started", "InsufficientInstanceCapacity"]);
     assert!(!err.contains("terminated"), "{err}");
     let now = cluster.instances().await;
     assert_eq!(cluster.ids().await, before);
@@ -267,4 +264,17 @@ async fn root_volumes_grow_in_place() {
     assert_eq!(cluster.ids().await, before);
     let volumes = cluster.account.cloud.ec2.describe_volumes().filters(filter("size", "40")).send().await;
     assert_eq!(volumes.expect("volumes are listed").volumes().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_of_a_range_have_its_addresses_by_a_launch_each() {
+    let cluster = Cluster::of(Wish { group: ", addresses: 10.42.0.32/29", ..Wish::default() }).await;
+    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.4", "10.42.0.32", "10.42.0.33"]);
+    let shown = cluster.becomes(Wish { group: ", addresses: 10.42.0.33-10.42.0.40", ..Wish::default() });
+    assert_has(&shown, &["2 × c7a.large at 10.42.0.33-10.42.0.34, a launch each", "private address: 10.42.0.32 → 10.42.0.33"]);
+    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.4", "10.42.0.33", "10.42.0.34"]);
+    cluster.write(Wish { group: ", addresses: 10.42.0.0-10.42.0.9", ..Wish::default() });
+    let (code, _, err) = cluster.account.ewulf(&["plan", &cluster.file]);
+    assert_eq!(code, 3, "{err}");
+    assert_has(&err, &["range `10.42.0.0-10.42.0.9` has 10.42.0.4, which is the master's", "changing.yaml:6:"]);
 }

@@ -21,6 +21,7 @@ pub(super) enum Attribute {
     /// User data, as far as its fingerprint tells.
     Configuration,
     Market,
+    PrivateAddress,
 }
 
 /// How a difference is mended, the gentlest first.
@@ -69,6 +70,12 @@ impl Blueprint {
         let buys = |market: Market| some(if market == Market::Spot { "spot" } else { "on-demand" });
         if node.market != wanted.market {
             add(Attribute::Market, Way::Replace, "market", buys(node.market), buys(wanted.market));
+        }
+        if let Some(address) = self.address_of(node.index)
+            && node.private_address != Some(address)
+        {
+            let from = node.private_address.map(|address| address.to_string());
+            add(Attribute::PrivateAddress, Way::Replace, "private address", from, Some(address.to_string()));
         }
         if node.instance_type != wanted.instance_type {
             let way = if can_change_type(node) { Way::Stopped } else { Way::Replace };

@@ -7,7 +7,7 @@ use super::network::SHARED_DEVICE;
 use super::{Action, Effect, Reason, Sign, TemplateData, resource_name};
 use crate::address::{Address, Indexes, Role};
 use crate::fingerprint;
-use crate::quantity::Ipv4Network;
+use crate::quantity::{AddressRange, Ipv4Network};
 use crate::spec::{ImageReference, Market, Placement, WorkerGroup};
 use crate::user_data::{NodeConfiguration, user_data};
 use crate::world::{Ami, Image};
@@ -19,6 +19,8 @@ pub(super) struct Blueprint {
     /// Hash of the user data: everything else can be read back.
     pub fingerprint: String,
     pub template_name: String,
+    /// Where its nodes' addresses lie, if the spec says so.
+    pub addresses: Option<AddressRange>,
 }
 
 fn ami(draft: &mut Draft, address: &Address, reference: &ImageReference) -> Option<Ami> {
@@ -64,7 +66,7 @@ pub(super) fn master_blueprint(draft: &mut Draft, master_address: Ipv4Addr, cidr
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, Role::Master, template))
+    Some(Blueprint::new(draft, Role::Master, template, None))
 }
 
 pub(super) fn group_blueprint(
@@ -85,7 +87,7 @@ pub(super) fn group_blueprint(
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, role, template))
+    Some(Blueprint::new(draft, role, template, group.addresses))
 }
 
 fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv4Network) -> String {
@@ -101,14 +103,19 @@ fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv
 }
 
 impl Blueprint {
-    fn new(draft: &Draft, role: Role, template: TemplateData) -> Self {
+    fn new(draft: &Draft, role: Role, template: TemplateData, addresses: Option<AddressRange>) -> Self {
         let template_name = resource_name(&draft.spec.cluster, &format!("{role}-{}", fingerprint::of(&template)));
-        Self { role, fingerprint: fingerprint::of(&template.user_data), template, template_name }
+        Self { role, fingerprint: fingerprint::of(&template.user_data), template, template_name, addresses }
     }
 
-    /// Whether its node is the only one that can stand where it stands: nothing can be made beside it before it goes.
+    /// Whether no other node can be made beside one of its nodes before that goes, because of its address.
     pub fn keeps_its_place(&self) -> bool {
-        self.role == Role::Master
+        self.role == Role::Master || self.addresses.is_some()
+    }
+
+    /// The address that the spec gives a worker.
+    pub fn address_of(&self, index: u32) -> Option<Ipv4Addr> {
+        self.addresses?.at(index)
     }
 }
 

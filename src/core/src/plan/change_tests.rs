@@ -250,3 +250,69 @@ fn a_stopped_node_that_also_changes_is_changed_before_it_starts() {
     assert!(start.after.contains(&set.unwrap()));
     assert!(simulator.world().nodes.iter().all(|node| node.state == NodeState::Running));
 }
+
+/// A spec whose workers have the addresses of a range, and a group whose have not.
+fn pinned(count: u32, range: &str) -> ClusterSpec {
+    let addresses = if range.is_empty() { String::new() } else { format!(", addresses: {range}") };
+    spec(&format!(
+        "cluster: test\nnetwork: {{cidr: 10.1.0.0/24}}\nmaster: {{instance_type: c7i.large, image: master}}\nworkers:\n\
+         - {{group: extra, count: 2, instance_type: c7i.large, image: worker}}\n\
+         - {{group: compute, count: {count}, instance_type: c7i.large, image: worker{addresses}}}\n"
+    ))
+}
+
+/// Addresses of the group `compute`.
+fn addresses(simulator: &Simulator) -> Vec<String> {
+    let nodes = simulator.world().nodes.into_iter().filter(|node| node.address().to_string().starts_with("node/compute"));
+    nodes.filter_map(|node| node.private_address).map(|address| address.to_string()).collect()
+}
+
+#[test]
+fn workers_of_a_range_have_its_addresses_and_are_launched_one_by_one_before_those_without() {
+    let spec = pinned(3, "10.1.0.5-10.1.0.9");
+    let first = plan(&spec, &world_with_images());
+    assert_eq!(change(&first, "node/compute/0-2").summary, "3 × c7i.large at 10.1.0.5-10.1.0.7, a launch each");
+    let launches = first.steps.iter().filter(|step| matches!(step.action, Action::Launch(_)));
+    assert_eq!(launches.count(), 5);
+    let mut simulator = Simulator::new(world_with_images());
+    // EC2 would give the group without addresses the first that are free.
+    simulator.run_so(&first, usize::MAX, |position| u64::MAX - position as u64, |_| Outcome::Done);
+    assert!(plan(&spec, &simulator.world()).is_empty());
+    assert_eq!(addresses(&simulator), ["10.1.0.5", "10.1.0.6", "10.1.0.7"]);
+}
+
+#[test]
+fn another_range_replaces_workers_and_who_has_an_address_goes_first() {
+    let mut simulator = applied(&pinned(3, "10.1.0.32/29"));
+    let made = becomes(&mut simulator, &pinned(3, "10.1.0.33-10.1.0.39"));
+    let workers = change(&made, "node/compute/0-2");
+    assert_eq!((workers.sign, workers.effect), (Sign::Replace, Effect::Replace));
+    assert_eq!(addresses(&simulator), ["10.1.0.33", "10.1.0.34", "10.1.0.35"]);
+    // Where nobody is in the way, new ones come first; without a range they keep what they have.
+    let made = becomes(&mut simulator, &pinned(3, "10.1.0.48/29"));
+    assert_eq!(change(&made, "node/compute/0-2").effect, Effect::Rolling);
+    assert!(plan(&pinned(3, ""), &simulator.world()).is_empty());
+}
+
+#[test]
+fn an_address_that_another_node_keeps_blocks_the_plan() {
+    let simulator = applied(&pinned(1, ""));
+    let taken = simulator.world().nodes.iter().find(|node| node.address().to_string() == "node/extra/0").unwrap().clone();
+    let address = taken.private_address.unwrap();
+    let blocked = plan(&pinned(1, &format!("{address}-10.1.0.20")), &simulator.world());
+    assert_eq!(blocked.blockers.len(), 1, "{:?}", blocked.blockers);
+    assert_eq!(blocked.blockers[0].message, format!("its address {address} is that of node/extra/0 {}", taken.id));
+}
+
+#[test]
+fn workers_of_a_range_get_another_root_volume_instead_of_making_room() {
+    let spec = pinned(2, "10.1.0.32/29");
+    let mut simulator = applied(&spec);
+    let before = ids(&simulator);
+    bake(&mut simulator.surroundings, "worker", "ami-newer");
+    let made = becomes(&mut simulator, &spec);
+    assert_eq!(change(&made, "node/compute/0-1").effect, Effect::NewRoot);
+    assert_eq!(change(&made, "node/extra/0-1").effect, Effect::Rolling);
+    assert_eq!(addresses(&simulator), ["10.1.0.32", "10.1.0.33"]);
+    assert!(ids(&simulator).iter().filter(|id| before.contains(id)).count() == 3);
+}

@@ -23,6 +23,8 @@ struct Wish {
     /// GiB of the root volumes.
     root: u32,
     path: &'static str,
+    /// How far into a range of its own each group's addresses begin, if they have one.
+    pinned: Option<u32>,
 }
 
 impl Wish {
@@ -43,11 +45,21 @@ impl Wish {
         for (group, count, kind, placement, market) in &self.groups {
             text.push_str(&format!(
                 "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}, \
-                 root_volume: {}GiB}}\n",
-                self.root
+                 root_volume: {}GiB{}}}\n",
+                self.root,
+                self.first_address(group, existing).map_or(String::new(), |first| {
+                    format!(", addresses: {first}-{}", std::net::Ipv4Addr::from(u32::from(first) + 7))
+                })
             ));
         }
         spec(&text)
+    }
+
+    /// The address of a group's worker 0, if the spec gives it one.
+    fn first_address(&self, group: &str, existing: bool) -> Option<std::net::Ipv4Addr> {
+        let shift = self.pinned?;
+        let host = if group == "compute" { 40 } else { 50 };
+        Some([10, if existing { 7 } else { 1 }, 0, host + u8::try_from(shift).ok()?].into())
     }
 }
 
@@ -70,7 +82,8 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     let first = (groups, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]);
     let profiles = prop_oneof![Just(None), Just(Some("nodes")), Just(Some("others"))];
     let second = (profiles, prop_oneof![Just(20_u32), Just(30)], prop_oneof![4 => Just("/shared"), 1 => Just("/data")]);
-    (first, second).prop_map(|((groups, master_type, volume, ready, ssh_from, tag), (profile, root, path))| Wish {
+    let second = (second.0, second.1, second.2, prop::option::of(0_u32..2));
+    (first, second).prop_map(|((groups, master_type, volume, ready, ssh_from, tag), (profile, root, path, pinned))| Wish {
         groups,
         master_type,
         volume,
@@ -80,6 +93,7 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         profile,
         root,
         path,
+        pinned,
     })
 }
 
@@ -222,6 +236,14 @@ proptest! {
         prop_assert_eq!(nodes(&simulator), addresses(&spec));
         prop_assert_eq!(simulator.instances.len() as u64, spec.node_count());
         prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
+        for node in simulator.instances.iter().map(|instance| &instance.node) {
+            if let Role::Worker(group) = &node.role
+                && let Some(first) = wish.first_address(group.as_str(), existing)
+            {
+                let wanted = std::net::Ipv4Addr::from(u32::from(first) + node.index);
+                prop_assert_eq!(node.private_address, Some(wanted));
+            }
+        }
         let used: BTreeSet<_> = simulator.instances.iter().map(|instance| instance.node.private_address).collect();
         prop_assert_eq!(used.len(), simulator.instances.len());
     }

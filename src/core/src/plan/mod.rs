@@ -9,6 +9,7 @@ mod draft;
 mod mesh;
 mod network;
 mod nodes;
+mod pinned;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -292,7 +293,7 @@ pub enum Action {
         gibibytes: u32,
     },
     /// Stops nodes together, changes what only a stopped node lets change, starts them together; they keep volumes and
-    /// addresses. Without capacity for what they have become, they are made what they were and started again.
+    /// addresses. If they cannot become so, for want of capacity, say, they are made what they were and started again.
     ChangeStopped {
         nodes: Vec<StoppedChange>,
     },

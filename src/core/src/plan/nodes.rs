@@ -9,12 +9,13 @@ use super::blueprint::{
 };
 use super::changes::{self, Changed, Growing};
 use super::draft::{Draft, TagDrift, difference};
+use super::pinned::Room;
 use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, mesh};
 use crate::address::{Address, Indexes, Role};
 use crate::fingerprint;
 use crate::names::GroupName;
 use crate::quantity::Ipv4Network;
-use crate::spec::Network;
+use crate::spec::{ClusterSpec, Network};
 use crate::world::{GoneNode, Node, World};
 
 /// A tag value has at most 256 characters (ec2.md 2.8).
@@ -38,6 +39,8 @@ pub(super) fn plan(draft: &mut Draft) {
         return;
     }
     let (mut outgoing, mut growing) = (Vec::new(), Growing::new());
+    // EC2 gives whoever has no address of his own any that is free, so those who have one come first.
+    blueprints.sort_by_key(|blueprint| !blueprint.keeps_its_place());
     for blueprint in &blueprints {
         outgoing.extend(nodes_of(draft, &standing, blueprint, master_address, &mut growing));
     }
@@ -98,8 +101,9 @@ fn addresses(draft: &mut Draft) -> Option<(Ipv4Addr, Ipv4Network)> {
     let of_strangers = draft.world.existing_network.iter().flat_map(|network| network.taken_addresses.iter().copied());
     let of_nodes = draft.world.nodes.iter().filter_map(|node| node.private_address);
     let taken: std::collections::HashSet<Ipv4Addr> = of_strangers.chain(of_nodes).collect();
+    let is_pinned = |address: &Ipv4Addr| draft.spec.workers.iter().filter_map(|it| it.addresses).any(|it| it.contains(*address));
     // AWS keeps the first four addresses and the last (ec2.md 6.6); ours is the first after them that is free.
-    let chosen = standing.or_else(|| subnet.hosts().find(|address| !taken.contains(address)));
+    let chosen = standing.or_else(|| subnet.hosts().find(|address| !taken.contains(address) && !is_pinned(address)));
     match chosen {
         Some(address) => Some((address, cidr)),
         None => {
@@ -135,29 +139,50 @@ fn nodes_of<'a>(
     start_stopped(draft, &blueprint.role, &kept, &mut changed);
     changes::new_roots(draft, blueprint, &sorted.changing, &mut changed);
     changes::note_growing(growing, blueprint, &kept, &changed);
+    let room = Room::of(draft, blueprint, &sorted);
     let mut outgoing = Vec::new();
     outgoing.extend(surplus(draft, blueprint, &sorted.surplus, Reason::NotInSpec));
     outgoing.extend(surplus(draft, blueprint, &sorted.superseded, Reason::Superseded));
+    let leaving: Vec<String> = room.leaving.iter().map(|id| (*id).to_owned()).collect();
+    let gone = terminate(draft, &shown_as(&blueprint.role, room.waiting.iter().copied()), &[], &leaving);
+    let places = match blueprint.role {
+        Role::Master => Places::Fixed(master_address, &[]),
+        Role::Worker(_) if blueprint.addresses.is_some() => Places::Pinned(&room, &gone),
+        Role::Worker(_) => Places::Free,
+    };
     match blueprint.role {
         Role::Master => replace_master(draft, standing, blueprint, &sorted, master_address),
-        Role::Worker(_) => outgoing.extend(replace_workers(draft, standing, blueprint, &sorted)),
+        Role::Worker(_) => outgoing.extend(replace_workers(draft, standing, blueprint, &sorted, &places)),
     }
-    launch_missing(draft, standing, blueprint, &sorted, master_address);
+    launch_missing(draft, standing, blueprint, &sorted, &places);
+    for (_, ids) in &mut outgoing {
+        ids.retain(|id| !room.leaving.contains(id.as_str()));
+    }
     outgoing
+}
+
+/// Which addresses new nodes get.
+enum Places<'a> {
+    /// Whatever is free.
+    Free,
+    /// One node's own, once these steps have ended.
+    Fixed(Ipv4Addr, &'a [usize]),
+    /// One each, from the group's range, once the steps that end their holders have ended.
+    Pinned(&'a Room<'a>, &'a [usize]),
 }
 
 /// The nodes of one role, by what has to happen to them.
 #[derive(Default)]
-struct Sorted<'a> {
+pub(super) struct Sorted<'a> {
     good: Vec<&'a Node>,
     /// Those that stay and change.
     changing: Vec<Wrong<'a>>,
     /// Those that make room for others.
-    wrong: Vec<Wrong<'a>>,
+    pub wrong: Vec<Wrong<'a>>,
     /// Old ones of an index that has a right one.
-    superseded: Vec<&'a Node>,
-    surplus: Vec<&'a Node>,
-    missing: Vec<u32>,
+    pub superseded: Vec<&'a Node>,
+    pub surplus: Vec<&'a Node>,
+    pub missing: Vec<u32>,
 }
 
 impl<'a> Sorted<'a> {
@@ -261,20 +286,23 @@ fn replace_master(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint,
         let details = told_once(&sorted.wrong);
         draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
         let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
-        launch(draft, standing, blueprint, &[0], Some(node.private_address.unwrap_or(address)), gone);
+        let places = Places::Fixed(node.private_address.unwrap_or(address), &gone);
+        launch(draft, standing, blueprint, &[0], &places);
     }
 }
 
-fn replace_workers(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted) -> Outgoing {
+fn replace_workers(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, places: &Places) -> Outgoing {
     if sorted.wrong.is_empty() {
         return Vec::new();
     }
     let indexes: Vec<u32> = sorted.wrong.iter().map(|(node, _)| node.index).collect();
     let address = shown_as(&blueprint.role, indexes.iter().copied());
-    let summary = format!("{} × {}", indexes.len(), blueprint.template.instance_type);
+    let summary = summary(blueprint, &indexes);
     let details = told_once(&sorted.wrong);
-    draft.change(Sign::Replace, address.clone(), indexes.len(), summary, details, Reason::SpecChanged, Effect::Rolling);
-    launch(draft, standing, blueprint, &indexes, None, Vec::new());
+    let goes_first = matches!(places, Places::Pinned(room, _) if indexes.iter().any(|index| room.waiting.contains(index)));
+    let effect = if goes_first { Effect::Replace } else { Effect::Rolling };
+    draft.change(Sign::Replace, address.clone(), indexes.len(), summary, details, Reason::SpecChanged, effect);
+    launch(draft, standing, blueprint, &indexes, places);
     vec![(address, sorted.wrong.iter().map(|(node, _)| node.id.clone()).collect())]
 }
 
@@ -285,7 +313,18 @@ fn told_once(wrong: &[Wrong]) -> Vec<Difference> {
     differences.filter(|difference| told.insert((&difference.attribute, &difference.from))).cloned().collect()
 }
 
-fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, master_address: Ipv4Addr) {
+/// What is launched, in words.
+fn summary(blueprint: &Blueprint, indexes: &[u32]) -> String {
+    let what = format!("{} × {}", indexes.len(), blueprint.template.instance_type);
+    let address = |index: &u32| blueprint.address_of(*index);
+    match (indexes.first().and_then(address), indexes.last().and_then(address)) {
+        (Some(first), Some(last)) if first == last => format!("{what} at {first}"),
+        (Some(first), Some(last)) => format!("{what} at {first}-{last}, a launch each"),
+        _ => what,
+    }
+}
+
+fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, places: &Places) {
     if sorted.missing.is_empty() {
         return;
     }
@@ -293,19 +332,18 @@ fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint,
     for index in sorted.missing.iter().copied() {
         match ended(draft, standing, blueprint, index) {
             Some(reason) => {
-                let summary = format!("1 × {}", blueprint.template.instance_type);
+                let summary = summary(blueprint, &[index]);
                 draft.create(shown_as(&blueprint.role, [index]), summary, Reason::EndedOutside(reason));
             }
             None => fresh.push(index),
         }
     }
     if !fresh.is_empty() {
-        let summary = format!("{} × {}", fresh.len(), blueprint.template.instance_type);
+        let summary = summary(blueprint, &fresh);
         let address = shown_as(&blueprint.role, fresh.iter().copied());
         draft.change(Sign::Create, address, fresh.len(), summary, Vec::new(), Reason::NotThere, Effect::InPlace);
     }
-    let fixed = (blueprint.role == Role::Master).then_some(master_address);
-    launch(draft, standing, blueprint, &sorted.missing, fixed, Vec::new());
+    launch(draft, standing, blueprint, &sorted.missing, places);
 }
 
 /// Why an index has no node although others of the cluster live on: EC2's reason for the one that ended.
@@ -319,25 +357,26 @@ fn ended(draft: &Draft, standing: &Standing, blueprint: &Blueprint, index: u32) 
 }
 
 /// Launches nodes once all that they are launched into exists. What else makes the network whole is waited for later.
-fn launch(
-    draft: &mut Draft,
-    standing: &Standing,
-    blueprint: &Blueprint,
-    indexes: &[u32],
-    address: Option<Ipv4Addr>,
-    mut after: Vec<usize>,
-) {
+fn launch(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, indexes: &[u32], places: &Places) {
     let mut needs = vec![Address::Subnet, Address::SecurityGroup, ensure_template(draft, blueprint)];
     if let Role::Worker(group) = &blueprint.role {
         needs.push(Address::PlacementGroup(group.clone()));
     }
-    after.extend(draft.creators_of(&needs));
-    if address.is_none() {
-        // EC2 gives nodes without an address of their own any that is free, the master's too.
+    let mut after = draft.creators_of(&needs);
+    if let Places::Free = places {
+        // EC2 gives nodes without an address of their own any that is free, another's too.
         after.extend(draft.positions_of(takes_its_address));
     }
-    for part in Indexes::new(indexes.iter().copied()).split(IDS_PER_CALL, TAG_VALUE_LIMIT) {
+    // A fixed address takes one instance a call (ec2.md 6.7).
+    let most = if let Places::Free = places { IDS_PER_CALL } else { 1 };
+    for part in Indexes::new(indexes.iter().copied()).split(most, TAG_VALUE_LIMIT) {
         let shown = shown_as(&blueprint.role, part.iter());
+        let first = part.at(0).unwrap_or_default();
+        let (address, before) = match places {
+            Places::Free => (None, Vec::new()),
+            Places::Fixed(address, gone) => (Some(*address), gone.to_vec()),
+            Places::Pinned(room, gone) => (blueprint.address_of(first), room.before(first, gone)),
+        };
         let launch = Launch {
             role: blueprint.role.clone(),
             generation: generation(standing, &blueprint.role, &part),
@@ -350,7 +389,8 @@ fn launch(
             public_address: matches!(draft.spec.network, Network::Own(_)),
             shared_path: draft.spec.shared.path.to_string(),
         };
-        draft.step_after(shown, after.clone(), Action::Launch(launch));
+        let after = after.iter().copied().chain(before).collect();
+        draft.step_after(shown, after, Action::Launch(launch));
     }
 }
 
@@ -369,11 +409,15 @@ fn generation(standing: &Standing, role: &Role, indexes: &Indexes) -> String {
     fingerprint::of(&ids)
 }
 
+/// Whether the spec has no such group.
+pub(super) fn is_foreign(spec: &ClusterSpec, role: &Role) -> bool {
+    matches!(role, Role::Worker(name) if !spec.workers.iter().any(|group| &group.group == name))
+}
+
 /// Nodes of groups that the spec no longer has.
 fn remove_foreign_groups(draft: &mut Draft, standing: &Standing) {
-    let groups = &draft.spec.workers;
-    let is_foreign = |role: &Role| matches!(role, Role::Worker(name) if !groups.iter().any(|group| &group.group == name));
-    for role in standing.nodes.keys().filter(|role| is_foreign(role)) {
+    let spec = draft.spec;
+    for role in standing.nodes.keys().filter(|role| is_foreign(spec, role)) {
         let nodes = standing.from(role, 0);
         let address = shown_as(role, indexes_of(&nodes));
         let summary = format!("{} × {}", nodes.len(), nodes[0].instance_type);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check_addresses;
 use super::cluster::{ClusterSpec, Market, Network, OwnNetwork, Placement};
 use crate::names::TextForm;
 use crate::quantity::Ipv4Network;
@@ -33,6 +34,7 @@ pub(super) fn check(spec: &ClusterSpec, tree: &Node) -> Vec<Problem> {
     }
     ssh_networks(spec.network.ssh_from(), tree, &mut problems);
     groups(spec, tree, &mut problems);
+    problems.extend(check_addresses::check(spec, tree));
     tags(&spec.tags, tree, &mut problems);
     problems
 }

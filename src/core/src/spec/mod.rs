@@ -3,6 +3,7 @@
 //! Owns their types, their loading and their checks. Reads nothing itself: texts and the names of what else exists are
 //! handed in. A loaded spec is valid by construction.
 
+mod check_addresses;
 mod check_cluster;
 mod check_image;
 mod check_job;
