@@ -27,22 +27,24 @@ const ROOT_BUDGET: Duration = Duration::from_secs(1800);
 /// How long a node may take to see that its root volume has grown.
 const GROWN: Duration = Duration::from_secs(300);
 
-/// Makes one call for each item, a few at once; the first error ends it.
+/// Makes one call for each item, a few at once; after an error those under way end, and the others are not begun.
 async fn each<T, F>(run: &Run, items: Vec<T>, call: impl Fn(Run, T) -> F) -> Result<(), StepError>
 where
     F: Future<Output = Result<(), StepError>> + Send + 'static,
 {
     let mut running = tokio::task::JoinSet::new();
     let mut items = items.into_iter();
+    let mut outcome = Ok(());
     loop {
-        while running.len() < AT_ONCE
+        while outcome.is_ok()
+            && running.len() < AT_ONCE
             && let Some(item) = items.next()
         {
             running.spawn(call(run.clone(), item));
         }
         match running.join_next().await {
-            None => return Ok(()),
-            Some(Ok(outcome)) => outcome?,
+            None => return outcome,
+            Some(Ok(ended)) => outcome = outcome.and(ended),
             Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
@@ -262,8 +264,8 @@ pub async fn grow_root_file_systems(run: &Run, ids: &[String], volumes: &[String
     Ok(format!("grew the root file system of {} to {gibibytes} GiB", count(ids.len(), "node")))
 }
 
-/// Stops nodes, changes them, starts them. Without room for what they have become they are what they were again, and
-/// started; the error is that of the start.
+/// Stops nodes, changes them, starts them. If EC2 refuses a change, or has no room for what they have become, they are what
+/// they were again, and started; the error is that of the change or of the start.
 pub async fn change_stopped(run: &Run, nodes: &[StoppedChange], work: &Work) -> Result<String, StepError> {
     let ids: Vec<String> = nodes.iter().map(|node| node.id.clone()).collect();
     stop(run, &ids).await?;
@@ -274,20 +276,21 @@ pub async fn change_stopped(run: &Run, nodes: &[StoppedChange], work: &Work) -> 
     if !with_user_data.is_empty() {
         set_tags(run, &with_user_data, &[(FINGERPRINT_TAG.to_owned(), UNFINISHED.to_owned())].into()).await?;
     }
-    each(run, nodes.to_vec(), |run, node| async move {
+    let changed = each(run, nodes.to_vec(), |run, node| async move {
         for change in &node.changes {
             change_attribute(&run, &node.id, change).await?;
         }
         Ok(())
-    })
-    .await?;
+    });
+    match changed.await {
+        Ok(()) => {}
+        Err(StepError::Call(error)) => return Err(put_back(run, nodes, &ids, error, work).await),
+        Err(error) => return Err(error),
+    }
     work.waiting(format!("starting {}", count(ids.len(), "node")));
     match send_start(run, &ids).await {
         Ok(()) => Ok(format!("{} is {}", shortened(&ids), becomes(nodes))),
-        Err(error) if error.class == Class::Capacity => {
-            work.waiting("no room for what they have become: making them what they were");
-            Err(put_back(run, nodes, &ids, error).await)
-        }
+        Err(error) if error.class == Class::Capacity => Err(put_back(run, nodes, &ids, error, work).await),
         Err(error) => Err(error.into()),
     }
 }
@@ -297,19 +300,18 @@ fn is_user_data(change: &StoppedAttribute) -> bool {
 }
 
 /// Makes nodes what they were and starts them; answers the error to be told, which says what came of it.
-async fn put_back(run: &Run, nodes: &[StoppedChange], ids: &[String], error: CallError) -> StepError {
+async fn put_back(run: &Run, nodes: &[StoppedChange], ids: &[String], error: CallError, work: &Work) -> StepError {
+    work.waiting("they cannot be what they were to become: making them what they were");
     let undone = each(run, nodes.to_vec(), |run, node| async move {
         for change in node.changes.iter().rev().filter_map(reversed) {
             change_attribute(&run, &node.id, &change).await?;
         }
         Ok(())
     });
-    let started = match undone.await {
-        Ok(()) => send_start(run, ids).await.map_err(StepError::from),
-        Err(error) => Err(error),
-    };
-    let started = started.err().map(Box::new);
-    StepError::NoRoom { wanted: becomes(nodes), was: described(nodes, reversed), started, source: error }
+    // Whatever they are by then, they should not be left stopped.
+    let (undone, started) = (undone.await, send_start(run, ids).await);
+    let started = undone.err().or(started.err().map(StepError::from)).map(Box::new);
+    StepError::PutBack { wanted: becomes(nodes), was: described(nodes, reversed), started, source: error }
 }
 
 /// What undoes a change; user data stays, since nothing reads it before the next attempt.

@@ -112,7 +112,7 @@ fn instance_of(error: &StepError) -> Option<String> {
     let object = match error {
         StepError::Ended { object, .. } | StepError::Slow { object, .. } => object,
         StepError::Boot { node, .. } | StepError::Node { node, .. } => node,
-        StepError::Call(call) | StepError::NoRoom { source: call, .. } => &call.object,
+        StepError::Call(call) | StepError::PutBack { source: call, .. } => &call.object,
         StepError::Unknown(_) | StepError::LockLost => return None,
     };
     let is_id = |word: &&str| {
@@ -304,7 +304,7 @@ async fn spot(run: &Run, request: Option<&str>) -> Option<(String, String)> {
 fn history(run: &Run, id: Option<&str>, error: &StepError) -> Vec<CallRecord> {
     let (mut ids, mut action) = (BTreeSet::new(), None);
     ids.extend(id.map(str::to_owned));
-    if let StepError::Call(call) | StepError::NoRoom { source: call, .. } = error {
+    if let StepError::Call(call) | StepError::PutBack { source: call, .. } = error {
         action = Some(call.call);
         ids.extend(call.object.split([' ', ',']).filter(|word| word.contains('-')).map(str::to_owned));
     }
@@ -338,7 +338,7 @@ fn write(
     let spot = found.spot.as_ref().map(|(code, message)| json!({ "code": code, "message": message }));
     let instance = instance_of(error).map(|id| json!({ "id": id, "state": found.state(), "state_reason": state_reason }));
     let call = match error {
-        StepError::Call(call) | StepError::NoRoom { source: call, .. } => {
+        StepError::Call(call) | StepError::PutBack { source: call, .. } => {
             Some(json!({ "action": call.call, "code": call.code, "class": format!("{:?}", call.class) }))
         }
         _ => None,

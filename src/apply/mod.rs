@@ -58,13 +58,13 @@ pub enum StepError {
     Boot { node: String, cause: String },
     #[error("{what} failed on {node}: {output}")]
     Node { what: &'static str, node: String, output: String },
-    /// EC2 had no room for stopped nodes as what they were made.
-    #[error("no room to start as {wanted}; {}", kept(.was, .started))]
-    NoRoom {
+    /// Stopped nodes could not be changed, or not started as what they had become.
+    #[error("the nodes could not become {wanted}; {}", kept(.was, .started))]
+    PutBack {
         wanted: String,
         /// What they were, and are again.
         was: String,
-        /// Why they could not be started as that.
+        /// Why that failed, if it did.
         started: Option<Box<StepError>>,
         #[source]
         source: CallError,
@@ -75,12 +75,12 @@ pub enum StepError {
     LockLost,
 }
 
-/// What became of nodes that could not be started as what they were made.
+/// What became of nodes that could not be changed.
 fn kept(was: &str, failed: &Option<Box<StepError>>) -> String {
     match failed {
         None if was.is_empty() => "they were started as they were".to_owned(),
         None => format!("they are {was} again and were started"),
-        Some(error) => format!("making them {was} again and starting them failed, too: {error}"),
+        Some(error) => format!("putting them back failed, too: {error}"),
     }
 }
 

@@ -241,7 +241,7 @@ impl From<ApplyError> for Failure {
                 let tried = after.tried.as_ref();
                 let (class, what) = match source {
                     StepError::Call(call) => (Some(call.class), hint(call.class, call.code.as_deref(), call.call, tried)),
-                    StepError::NoRoom { source, .. } => {
+                    StepError::PutBack { source, .. } => {
                         (Some(source.class), hint(source.class, source.code.as_deref(), source.call, tried))
                     }
                     // EC2 accepted the launch and said later what was wrong with it.

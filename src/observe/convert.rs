@@ -162,7 +162,7 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
         private_address: instance.private_ip_address().and_then(|address| address.parse().ok()),
         public_address: instance.public_ip_address().and_then(|address| address.parse().ok()),
         market: if spot { Market::Spot } else { Market::OnDemand },
-        security_groups: instance.security_groups().iter().filter_map(|group| group.group_id.clone()).collect(),
+        security_groups: security_groups(instance),
         instance_profile: instance.iam_instance_profile().and_then(|profile| profile.arn()).map(profile_name),
         placement_group: placement.and_then(|placement| placement.group_name.clone()).filter(|name| !name.is_empty()),
         metadata_options: instance.metadata_options().and_then(metadata_options),
@@ -189,11 +189,20 @@ pub fn metadata_options(options: &sdk::InstanceMetadataOptionsResponse) -> Optio
 }
 
 /// The interface that a node was launched with.
-fn interface(instance: &sdk::Instance) -> Option<Companion> {
+fn first_interface(instance: &sdk::Instance) -> Option<&sdk::InstanceNetworkInterface> {
     let is_first = |one: &&sdk::InstanceNetworkInterface| one.attachment().and_then(|it| it.device_index()) == Some(0);
-    let interfaces = instance.network_interfaces();
-    let id = interfaces.iter().find(is_first)?.network_interface_id.clone()?;
+    instance.network_interfaces().iter().find(is_first)
+}
+
+fn interface(instance: &sdk::Instance) -> Option<Companion> {
+    let id = first_interface(instance)?.network_interface_id.clone()?;
     Some(Companion { id, tags: None })
+}
+
+/// The groups of the first interface; an instance without one tells its own.
+fn security_groups(instance: &sdk::Instance) -> Vec<String> {
+    let groups = first_interface(instance).map_or(instance.security_groups(), |interface| interface.groups());
+    groups.iter().filter_map(|group| group.group_id.clone()).collect()
 }
 
 /// Role and index from the tags of a launch: its instances share them, and the launch index tells them apart.

@@ -246,13 +246,13 @@ async fn user_tags_come_and_go_on_roots_interfaces_and_spot_requests() {
     assert!(all.values().all(|tags| tags["team"] == "a" && tags["cost"] == "low"));
     let wish = Wish { group: ", market: spot", more: "tags: {team: b}", ..Wish::default() };
     let shown = cluster.becomes(wish);
-    assert_has(&shown, &["tags, also of 4 volumes and interfaces", "tags.team: a → b", "tags.cost: low → none"]);
+    assert_has(&shown, &["tags, also of volumes, interfaces or requests (6)", "tags.team: a → b", "tags.cost: low → none"]);
     let all = tags_of_parts(&cluster).await;
     assert!(all.len() == 8 && all.values().all(|tags| tags["team"] == "b" && !tags.contains_key("cost")), "{all:#?}");
     let request = all.keys().find(|id| id.starts_with("sir-")).expect("there is one");
     let theirs = sdk::Tag::builder().key("team").value("c").build();
     cluster.account.cloud.ec2.create_tags().resources(request).tags(theirs).send().await.expect("tags can be set");
-    assert_has(&cluster.settles(), &["tags of 1", "tags.team: c → b"]);
+    assert_has(&cluster.settles(), &["requests (1)", "tags.team: c → b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,5 +276,5 @@ async fn workers_of_a_range_have_its_addresses_by_a_launch_each() {
     cluster.write(Wish { group: ", addresses: 10.42.0.0-10.42.0.9", ..Wish::default() });
     let (code, _, err) = cluster.account.ewulf(&["plan", &cluster.file]);
     assert_eq!(code, 3, "{err}");
-    assert_has(&err, &["range `10.42.0.0-10.42.0.9` has 10.42.0.4, which is the master's", "changing.yaml:6:"]);
+    assert_has(&err, &["range `10.42.0.0-10.42.0.9` has 10.42.0.4, which is the master's", "changing.yaml:7:"]);
 }

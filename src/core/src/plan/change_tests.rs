@@ -197,7 +197,7 @@ fn user_tags_come_and_go_on_everything_that_was_made_with_a_node_by_one_call() {
     let interface = simulator.instances[1].node.interface.as_mut().unwrap();
     interface.tags.as_mut().unwrap().remove("owner");
     let mending = becomes(&mut simulator, &spec);
-    assert_eq!(mending.changes[0].summary, "tags of 1 volumes and interfaces");
+    assert_eq!(mending.changes[0].summary, "tags of volumes, interfaces or requests (1)");
 }
 
 #[test]

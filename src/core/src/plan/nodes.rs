@@ -222,8 +222,8 @@ fn mend_tags(draft: &mut Draft, role: &Role, kept: &[&Node]) {
     for (drift, (nodes, ids)) in drifted {
         let summary = match ids.iter().filter(|id| !id.starts_with("i-")).count() {
             0 => "tags".to_owned(),
-            others if others == ids.len() => format!("tags of {others} volumes and interfaces"),
-            others => format!("tags, also of {others} volumes and interfaces"),
+            others if others == ids.len() => format!("tags of volumes, interfaces or requests ({others})"),
+            others => format!("tags, also of volumes, interfaces or requests ({others})"),
         };
         draft.mend_drift(&shown_as(role, indexes_of(&nodes)), &summary, nodes.len(), &ids, drift);
     }
