@@ -69,6 +69,13 @@ impl Story {
         Self { name: "change", verb: Verb::Apply, from: Some(Shape::new(2)), to: Some(to) }
     }
 
+    /// The master gets a root volume of another image, Debian 12's.
+    pub fn new_root() -> Self {
+        let master_image = Some("{ami: ami-0deb12a64d0000001}");
+        let to = Shape { master_image, is_resized: [true, false], ..Shape::new(1) };
+        Self { name: "new root", verb: Verb::Apply, from: Some(Shape::new(1)), to: Some(to) }
+    }
+
     /// An apply that ends with nodes that know each other.
     pub fn join() -> Self {
         let to = Shape { ready: "joined", ..Shape::new(2) };
