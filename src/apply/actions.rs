@@ -3,7 +3,7 @@
 use ewulf_core::address::Address;
 use ewulf_core::plan::{Action, Launch, Step};
 
-use super::{Run, StepError, create, instances, join, remove};
+use super::{Run, StepError, changes, create, instances, join, remove};
 use crate::events::Work;
 
 /// Says what an action does, without a period.
@@ -27,7 +27,18 @@ pub fn sentence(action: &Action) -> String {
         Action::GrowFileSystem { gibibytes, .. } => format!("growing the shared file system to {gibibytes} GiB"),
         Action::Launch(launch) => launching(launch),
         Action::Start { ids } => format!("starting {}", shortened(ids)),
-        Action::Resize { id, instance_type, .. } => format!("stopping {id}, making it {instance_type}, starting it"),
+        Action::SetInstanceProfile { ids, profile: Some(profile) } => {
+            format!("giving {} instance profile {profile}", shortened(ids))
+        }
+        Action::SetInstanceProfile { ids, profile: None } => format!("taking the instance profile from {}", shortened(ids)),
+        Action::SetSecurityGroup { interfaces } => format!("putting {} into the cluster's security group", shortened(interfaces)),
+        Action::SetMetadataOptions { ids, options } => format!("setting the metadata service of {}: {options}", shortened(ids)),
+        Action::GrowRoots { volumes, gibibytes } => format!("growing {} to {gibibytes} GiB", shortened(volumes)),
+        Action::GrowRootFileSystems { ids, gibibytes, .. } => {
+            format!("growing the root file system of {} to {gibibytes} GiB", count(ids.len(), "node"))
+        }
+        Action::ChangeStopped { nodes } => format!("stopping, changing and starting {}", count(nodes.len(), "node")),
+        Action::ReplaceRoot(replacement) => format!("giving {} a root volume from {}", replacement.id, replacement.image_id),
         Action::AwaitRunning { nodes } => format!("waiting until {} run", count(nodes.len(), "node")),
         Action::Join { nodes, .. } => format!("joining {}", count(nodes.len(), "node")),
         Action::SetTags { ids, .. } => format!("tagging {}", shortened(ids)),
@@ -67,7 +78,15 @@ pub(super) async fn perform(run: &Run, step: &Step, work: &Work) -> Result<Strin
         Action::GrowFileSystem { gibibytes, shared_path } => create::grow_file_system(run, *gibibytes, shared_path).await,
         Action::Launch(launch) => instances::launch(run, launch, work).await,
         Action::Start { ids } => instances::start(run, ids, work).await,
-        Action::Resize { id, instance_type, .. } => instances::resize(run, id, instance_type, work).await,
+        Action::SetInstanceProfile { ids, profile } => changes::set_instance_profile(run, ids, profile.as_deref()).await,
+        Action::SetSecurityGroup { interfaces } => changes::set_security_group(run, interfaces).await,
+        Action::SetMetadataOptions { ids, options } => changes::set_metadata_options(run, ids, *options).await,
+        Action::GrowRoots { volumes, gibibytes } => changes::grow_roots(run, volumes, *gibibytes).await,
+        Action::GrowRootFileSystems { ids, volumes, gibibytes } => {
+            changes::grow_root_file_systems(run, ids, volumes, *gibibytes).await
+        }
+        Action::ChangeStopped { nodes } => changes::change_stopped(run, nodes, work).await,
+        Action::ReplaceRoot(replacement) => changes::replace_root(run, replacement, work).await,
         Action::AwaitRunning { nodes } => instances::await_running(run, nodes, work).await,
         Action::Join { nodes, shared_path, cidr } => join::join(run, nodes, shared_path, *cidr, work).await,
         Action::SetTags { ids, tags } => create::set_tags(run, ids, tags).await,

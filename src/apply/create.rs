@@ -406,17 +406,21 @@ pub async fn volume(run: &Run, gibibytes: u32, zone: &str, keep: bool) -> Result
 
 pub async fn grow_volume(run: &Run, gibibytes: u32) -> Result<String, StepError> {
     let volume = run.id(&Address::Volume)?;
+    modify_volume(run, &volume, gibibytes).await?;
+    Ok(format!("grew {volume} to {gibibytes} GiB"))
+}
+
+pub(super) async fn modify_volume(run: &Run, volume: &str, gibibytes: u32) -> Result<(), CallError> {
     let size = i32::try_from(gibibytes).unwrap_or(i32::MAX);
-    let answer = retry(SETTLE, &UNSETTLED, || async {
-        let answer = run.cloud.ec2.modify_volume().volume_id(&volume).size(size).send().await;
-        match answer.map(drop).map_err(|error| failure("ModifyVolume", &volume, error)) {
+    retry(SETTLE, &UNSETTLED, || async {
+        let answer = run.cloud.ec2.modify_volume().volume_id(volume).size(size).send().await;
+        match answer.map(drop).map_err(|error| failure("ModifyVolume", volume, error)) {
             // A modification is under way: ours, if an answer was lost.
-            Err(error) if error.class == Class::Conflict && size_of(run, &volume).await? >= size => Ok(()),
+            Err(error) if error.class == Class::Conflict && size_of(run, volume).await? >= size => Ok(()),
             answer => answer,
         }
-    });
-    answer.await?;
-    Ok(format!("grew {volume} to {gibibytes} GiB"))
+    })
+    .await
 }
 
 /// Grows the file system on the master, once the machine sees the volume's new size, and notes it on the volume.

@@ -15,7 +15,7 @@ use aws_sdk_ec2::types::Instance;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ewulf_core::address::{Address, JOINED_TAG};
-use ewulf_core::plan::{Action, Launch, Step};
+use ewulf_core::plan::{Action, Launch, Step, StoppedAttribute, StoppedChange};
 use ewulf_core::spec::Market;
 use serde_json::json;
 
@@ -98,7 +98,7 @@ pub(super) async fn after(run: &Run, step: &Step, error: &StepError, wanted: &On
             Err(source) => aftermath.facts.push(format!("the evidence could not be written to {}: {source}", folder.display())),
         }
     }
-    if let Some(id) = id.filter(|id| found.is_alive() && found.is_new(run, id)) {
+    if let Some(id) = id.filter(|id| found.is_alive() && found.is_new(run, step, id)) {
         let is_ended = wanted.unwind && end(run, &id).await.is_ok();
         if is_ended { aftermath.terminated.push(id) } else { aftermath.left.push(id) }
     }
@@ -114,7 +114,7 @@ fn instance_of(error: &StepError) -> Option<String> {
     let object = match error {
         StepError::Ended { object, .. } | StepError::Slow { object, .. } => object,
         StepError::Boot { node, .. } | StepError::Node { node, .. } => node,
-        StepError::Call(call) => &call.object,
+        StepError::Call(call) | StepError::PutBack { source: call, .. } => &call.object,
         StepError::Displaced { .. }
         | StepError::Unknown(_)
         | StepError::LockLost
@@ -130,6 +130,9 @@ fn instance_of(error: &StepError) -> Option<String> {
 
 /// What the launch of a failed step asked for: from the plan, else from the launch template that it names.
 async fn tried(run: &Run, step: &Step) -> Option<Tried> {
+    if let Action::ChangeStopped { nodes } = &step.action {
+        return Some(tried_to_start(run, nodes).await);
+    }
     let Action::Launch(launch) = &step.action else { return None };
     let mut tried = Tried { nodes: launch.indexes.len(), ..Tried::default() };
     for step in &run.plan.steps {
@@ -150,18 +153,31 @@ async fn tried(run: &Run, step: &Step) -> Option<Tried> {
             None
         }
     };
-    let zone = async {
-        let subnet = run.id(&Address::Subnet).ok().filter(|_| tried.zone.is_none())?;
-        let answer = run.cloud.ec2.describe_subnets().filters(filter("subnet-id", subnet)).send();
-        let answer = tokio::time::timeout(EACH, answer).await.ok()?.ok()?;
-        answer.subnets().first()?.availability_zone.clone()
-    };
+    let zone = async { if tried.zone.is_none() { zone(run).await } else { None } };
     let (template, zone) = tokio::join!(template, zone);
     if let Some((instance_type, market, instance_profile)) = template {
         (tried.instance_type, tried.market, tried.instance_profile) = (instance_type, Some(market), instance_profile);
     }
     tried.zone = tried.zone.or(zone);
     Some(tried)
+}
+
+/// Zone of the cluster's subnet.
+async fn zone(run: &Run) -> Option<String> {
+    let subnet = run.id(&Address::Subnet).ok()?;
+    let answer = run.cloud.ec2.describe_subnets().filters(filter("subnet-id", subnet)).send();
+    let answer = tokio::time::timeout(EACH, answer).await.ok()?.ok()?;
+    answer.subnets().first()?.availability_zone.clone()
+}
+
+/// What stopped nodes were to be started as; only on-demand ones are ever stopped.
+async fn tried_to_start(run: &Run, nodes: &[StoppedChange]) -> Tried {
+    let kind = nodes.iter().flat_map(|node| &node.changes).find_map(|change| match change {
+        StoppedAttribute::InstanceType { to, .. } => Some(to.clone()),
+        _ => None,
+    });
+    let zone = zone(run).await;
+    Tried { nodes: nodes.len(), instance_type: kind, zone, market: Some(Market::OnDemand), ..Tried::default() }
 }
 
 /// Type, market and profile of a launch template that an earlier apply made.
@@ -223,10 +239,12 @@ impl Found {
         Some((reason.code.clone().unwrap_or_default(), reason.message.clone().unwrap_or_default()))
     }
 
-    /// Whether it was never part of the cluster: made by this run, or without the mark of having joined.
-    fn is_new(&self, run: &Run, id: &str) -> bool {
+    /// Whether it was never part of the cluster: made by this run, or found unfit to join by it, and without the mark of
+    /// having joined. A node that stood before is none, whatever change of it failed.
+    fn is_new(&self, run: &Run, step: &Step, id: &str) -> bool {
+        let may_be = run.made(id) || matches!(step.action, Action::Join { .. });
         match &self.instance {
-            Some(instance) => !instance.tags().iter().any(|tag| tag.key() == Some(JOINED_TAG)),
+            Some(instance) => may_be && !instance.tags().iter().any(|tag| tag.key() == Some(JOINED_TAG)),
             None => run.made(id),
         }
     }
@@ -293,7 +311,7 @@ async fn spot(run: &Run, request: Option<&str>) -> Option<(String, String)> {
 fn history(run: &Run, id: Option<&str>, error: &StepError) -> Vec<CallRecord> {
     let (mut ids, mut action) = (BTreeSet::new(), None);
     ids.extend(id.map(str::to_owned));
-    if let StepError::Call(call) = error {
+    if let StepError::Call(call) | StepError::PutBack { source: call, .. } = error {
         action = Some(call.call);
         ids.extend(call.object.split([' ', ',']).filter(|word| word.contains('-')).map(str::to_owned));
     }
@@ -327,7 +345,9 @@ fn write(
     let spot = found.spot.as_ref().map(|(code, message)| json!({ "code": code, "message": message }));
     let instance = instance_of(error).map(|id| json!({ "id": id, "state": found.state(), "state_reason": state_reason }));
     let call = match error {
-        StepError::Call(call) => Some(json!({ "action": call.call, "code": call.code, "class": format!("{:?}", call.class) })),
+        StepError::Call(call) | StepError::PutBack { source: call, .. } => {
+            Some(json!({ "action": call.call, "code": call.code, "class": format!("{:?}", call.class) }))
+        }
         _ => None,
     };
     let cause = json!({

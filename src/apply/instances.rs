@@ -8,6 +8,7 @@ use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::{Address, SHARED_TAG};
 use ewulf_core::pacing::Deed;
 use ewulf_core::plan::Launch;
+use ewulf_core::spec::Market;
 use ewulf_core::world::Tags;
 
 use super::actions::{count, shortened};
@@ -117,6 +118,16 @@ async fn run_instances(
     }
     let interface = interface.build();
     let (least, most) = [launch.least, number].map(|number| i32::try_from(number).unwrap_or(i32::MAX)).into();
+    let mut of_roots = tags.clone();
+    of_roots.extend(launch.root_tags());
+    let mut specifications = vec![
+        tag_specification(run, &address, sdk::ResourceType::Volume, of_roots),
+        tag_specification(run, &address, sdk::ResourceType::NetworkInterface, tags.clone()),
+    ];
+    if launch.market == Market::Spot {
+        specifications.push(tag_specification(run, &address, sdk::ResourceType::SpotInstancesRequest, tags.clone()));
+    }
+    specifications.push(tag_specification(run, &address, sdk::ResourceType::Instance, tags));
     // What it stands on was made moments ago and may be invisible yet. The token makes a repetition harmless.
     let answer = retry(SETTLE, &UNCERTAIN, || async {
         let request = run
@@ -128,8 +139,7 @@ async fn run_instances(
             .max_count(most)
             .network_interfaces(interface.clone())
             .client_token(token)
-            .tag_specifications(tag_specification(run, &address, sdk::ResourceType::Instance, tags.clone()))
-            .tag_specifications(tag_specification(run, &address, sdk::ResourceType::Volume, tags.clone()));
+            .set_tag_specifications(Some(specifications.clone()));
         let error = match request.send().await {
             Ok(answer) => return Ok(Ok(answer.instances.unwrap_or_default())),
             Err(error) => failure("RunInstances", address.to_string(), error),
@@ -182,7 +192,7 @@ pub async fn start(run: &Run, ids: &[String], work: &Work) -> Result<String, Ste
 }
 
 /// Starts nodes, by calls that the SDK does not repeat: missing capacity looks to it like a fault of the server.
-async fn send_start(run: &Run, ids: &[String]) -> Result<(), CallError> {
+pub(super) async fn send_start(run: &Run, ids: &[String]) -> Result<(), CallError> {
     retry(SETTLE, &[Class::Conflict, Class::Ambiguous, Class::Unreachable], || async {
         let request = run.cloud.ec2_once.start_instances().set_instance_ids(Some(ids.to_vec()));
         request.send().await.map(drop).map_err(|error| failure("StartInstances", shortened(ids), error))
@@ -190,25 +200,12 @@ async fn send_start(run: &Run, ids: &[String]) -> Result<(), CallError> {
     .await
 }
 
-/// Stops a node, changes its type, starts it.
-pub async fn resize(run: &Run, id: &str, instance_type: &str, work: &Work) -> Result<String, StepError> {
-    let ids = [id.to_owned()];
+pub(super) async fn stop(run: &Run, ids: &[String]) -> Result<(), CallError> {
     retry(SETTLE, &[Class::Conflict, Class::Ambiguous, Class::Unreachable], || async {
-        let answer = run.cloud.ec2.stop_instances().instance_ids(id).send().await;
-        answer.map(drop).map_err(|error| failure("StopInstances", id, error))
+        let answer = run.cloud.ec2.stop_instances().set_instance_ids(Some(ids.to_vec())).send().await;
+        answer.map(drop).map_err(|error| failure("StopInstances", shortened(ids), error))
     })
-    .await?;
-    work.waiting(format!("waiting until {id} is stopped"));
-    wait_for(run, &ids, "stopped", |state| state == "stopped").await?;
-    retry(SETTLE, &[Class::Conflict, Class::Ambiguous, Class::Unreachable], || async {
-        let value = sdk::AttributeValue::builder().value(instance_type).build();
-        let answer = run.cloud.ec2.modify_instance_attribute().instance_id(id).instance_type(value).send().await;
-        answer.map(drop).map_err(|error| failure("ModifyInstanceAttribute", id, error))
-    })
-    .await?;
-    pace(run, Deed::Start, 1, None, work).await?;
-    send_start(run, &ids).await?;
-    Ok(format!("{id} is {instance_type} now"))
+    .await
 }
 
 /// Waits until every node runs; one that ends on the way is an error with EC2's reason.
@@ -299,7 +296,12 @@ pub async fn terminate(run: &Run, ids: &[String], work: &Work) -> Result<String,
 
 /// Waits until every one of `ids` is in a wanted state. One that is not listed counts as terminated only when it has not
 /// been for as long as a young one may stay invisible (ec2.md 1.2).
-async fn wait_for(run: &Run, ids: &[String], wanted: &'static str, is_wanted: impl Fn(&str) -> bool) -> Result<(), StepError> {
+pub(super) async fn wait_for(
+    run: &Run,
+    ids: &[String],
+    wanted: &'static str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), StepError> {
     let begun = Instant::now();
     let mut backoff = Backoff::new(FIRST_POLL, Duration::from_secs(5), ENDED_BUDGET);
     loop {

@@ -1,6 +1,7 @@
 //! Carries out a plan: the only writer. It decides nothing; what may run side by side runs side by side.
 
 mod actions;
+mod changes;
 mod create;
 mod evidence;
 mod instances;
@@ -83,6 +84,17 @@ pub enum StepError {
     Boot { node: String, cause: String },
     #[error("{what} failed on {node}: {output}")]
     Node { what: &'static str, node: String, output: String },
+    /// Stopped nodes could not be changed, or not started as what they had become.
+    #[error("the nodes could not become {wanted}; {}", kept(.was, .started))]
+    PutBack {
+        wanted: String,
+        /// What they were, and are again.
+        was: String,
+        /// Why that failed, if it did.
+        started: Option<Box<StepError>>,
+        #[source]
+        source: CallError,
+    },
     #[error("{0} is not known: a step before should have made it")]
     Unknown(Address),
     #[error("{object}: EC2 had room for {had} of {wanted} only")]
@@ -93,6 +105,15 @@ pub enum StepError {
     GivenUp,
     #[error("the cluster's lock was lost: it could not be renewed in time, or somebody else took it over")]
     LockLost,
+}
+
+/// What became of nodes that could not be changed.
+fn kept(was: &str, failed: &Option<Box<StepError>>) -> String {
+    match failed {
+        None if was.is_empty() => "they were started as they were".to_owned(),
+        None => format!("they are {was} again and were started"),
+        Some(error) => format!("putting them back failed, too: {error}"),
+    }
 }
 
 /// What carrying out a plan came to.

@@ -58,7 +58,7 @@ async fn a_cluster_of_any_size_is_made_looked_at_and_removed_in_few_calls() {
         let looking = records.clients().await;
         let world = observe::observe(&looking, &spec).await.unwrap();
         assert!(plan::plan(&spec, &world).is_empty());
-        assert_eq!(looking.calls.totals().ec2().requests, 11);
+        assert_eq!(looking.calls.totals().ec2().requests, 12);
         assert_eq!(world.nodes.len(), count as usize + 1);
 
         let removing = records.clients().await;

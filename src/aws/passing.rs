@@ -19,7 +19,7 @@ const IMAGE_LAG: Duration = Duration::from_secs(900);
 pub fn passes_within(error: &CallError) -> Option<Duration> {
     let says = |texts: &[&str]| texts.iter().any(|text| error.message.contains(text));
     match (error.call, error.code.as_deref()?) {
-        ("RunInstances", "InvalidParameterValue")
+        ("RunInstances" | "AssociateIamInstanceProfile" | "ReplaceIamInstanceProfileAssociation", "InvalidParameterValue")
             if says(&["Invalid IAM Instance Profile", "has no associated IAM Roles", "iamInstanceProfile"]) =>
         {
             Some(PROFILE_LAG)
@@ -48,6 +48,8 @@ mod tests {
     fn a_profile_that_is_not_known_yet_is_waited_for_and_other_wrong_values_are_not() {
         let unknown = "Value (nodes) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
         assert_eq!(passes_within(&error("RunInstances", "InvalidParameterValue", unknown)), Some(PROFILE_LAG));
+        let replacing = error("ReplaceIamInstanceProfileAssociation", "InvalidParameterValue", unknown);
+        assert_eq!(passes_within(&replacing), Some(PROFILE_LAG));
         let roleless = "IAM Instance Profile \"arn:aws:iam::1:instance-profile/n\" has no associated IAM Roles";
         assert_eq!(passes_within(&error("RunInstances", "InvalidParameterValue", roleless)), Some(PROFILE_LAG));
         let lasting = "Value (c9.large) for parameter instanceType is invalid.";

@@ -242,6 +242,7 @@ impl From<ApplyError> for Failure {
         let again = "run the same command again: it goes on from what is there";
         match &error {
             ApplyError::Interrupted { .. } => Self::interrupted(error.to_string()).hint(again),
+            ApplyError::Displaced { .. } => Self::of(Kind::Failed, &error).hint(again),
             ApplyError::NoRoom { shorts, .. } => {
                 let mut failure = Self::of(Kind::Refused, &error);
                 failure.causes.extend(shorts.iter().map(|short| short.attempt.to_string()));
@@ -251,6 +252,9 @@ impl From<ApplyError> for Failure {
                 let tried = after.tried.as_ref();
                 let (class, what) = match source {
                     StepError::Call(call) => (Some(call.class), hint(call.class, call.code.as_deref(), call.call, tried)),
+                    StepError::PutBack { source, .. } => {
+                        (Some(source.class), hint(source.class, source.code.as_deref(), source.call, tried))
+                    }
                     // EC2 accepted the launch and said later what was wrong with it.
                     StepError::Ended { code: Some(code), .. } => {
                         (Some(classify(code)), hint(classify(code), Some(code), "RunInstances", tried))

@@ -4,8 +4,8 @@ use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, Role};
 use ewulf_core::spec::Market;
 use ewulf_core::world::{
-    Gateway, GoneNode, IngressRule, IngressSource, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Subnet, Tags,
-    Template, Volume, Vpc,
+    Companion, Gateway, GoneNode, IngressRule, IngressSource, MetadataOptions, Node, NodeState, PlacementGroup, Root, Routes,
+    SecurityGroup, Subnet, Tags, Template, Volume, Vpc,
 };
 
 pub fn tags(list: &[sdk::Tag]) -> Tags {
@@ -117,6 +117,17 @@ pub fn volume(volume: &sdk::Volume) -> Option<Volume> {
     })
 }
 
+/// The root volume of a node, with the instance that it is attached to.
+pub fn root(volume: &sdk::Volume) -> Option<(String, Root)> {
+    let tags = tags(volume.tags());
+    if !tags.get(ADDRESS_TAG)?.starts_with("node/") {
+        return None;
+    }
+    let instance = volume.attachments().first()?.instance_id.clone()?;
+    let gibibytes = volume.size.and_then(|size| u32::try_from(size).ok())?;
+    Some((instance, Root { id: volume.volume_id.clone()?, gibibytes, tags }))
+}
+
 /// An instance of ours, alive or on its way out.
 pub enum Seen {
     Alive(Box<Node>),
@@ -140,6 +151,7 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
         }
     };
     let spot = instance.instance_lifecycle == Some(sdk::InstanceLifecycleType::Spot);
+    let placement = instance.placement();
     Some(Seen::Alive(Box::new(Node {
         id,
         role,
@@ -150,10 +162,47 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
         private_address: instance.private_ip_address().and_then(|address| address.parse().ok()),
         public_address: instance.public_ip_address().and_then(|address| address.parse().ok()),
         market: if spot { Market::Spot } else { Market::OnDemand },
-        security_groups: instance.security_groups().iter().filter_map(|group| group.group_id.clone()).collect(),
+        security_groups: security_groups(instance),
+        instance_profile: instance.iam_instance_profile().and_then(|profile| profile.arn()).map(profile_name),
+        placement_group: placement.and_then(|placement| placement.group_name.clone()).filter(|name| !name.is_empty()),
+        metadata_options: instance.metadata_options().and_then(metadata_options),
+        root: None,
+        interface: interface(instance),
+        spot_request: instance.spot_instance_request_id.clone().map(|id| Companion { id, tags: None }),
         launched: instance.launch_time.map(|time| time.to_string()).unwrap_or_default(),
         tags,
     })))
+}
+
+/// The name in an ARN such as `arn:aws:iam::123456789012:instance-profile/team/nodes`.
+fn profile_name(arn: &str) -> String {
+    arn.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// None for a cloud that does not tell all of it.
+pub fn metadata_options(options: &sdk::InstanceMetadataOptionsResponse) -> Option<MetadataOptions> {
+    Some(MetadataOptions {
+        needs_token: *options.http_tokens()? == sdk::HttpTokensState::Required,
+        is_enabled: *options.http_endpoint()? == sdk::InstanceMetadataEndpointState::Enabled,
+        hops: options.http_put_response_hop_limit()?,
+    })
+}
+
+/// The interface that a node was launched with.
+fn first_interface(instance: &sdk::Instance) -> Option<&sdk::InstanceNetworkInterface> {
+    let is_first = |one: &&sdk::InstanceNetworkInterface| one.attachment().and_then(|it| it.device_index()) == Some(0);
+    instance.network_interfaces().iter().find(is_first)
+}
+
+fn interface(instance: &sdk::Instance) -> Option<Companion> {
+    let id = first_interface(instance)?.network_interface_id.clone()?;
+    Some(Companion { id, tags: None })
+}
+
+/// The groups of the first interface; an instance without one tells its own.
+fn security_groups(instance: &sdk::Instance) -> Vec<String> {
+    let groups = first_interface(instance).map_or(instance.security_groups(), |interface| interface.groups());
+    groups.iter().filter_map(|group| group.group_id.clone()).collect()
 }
 
 /// Role and index from the tags of a launch: its instances share them, and the launch index tells them apart.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Image as SdkImage};
 use ewulf_core::address::{ADDRESS_TAG, Address, CLUSTER_TAG};
 use ewulf_core::names::ClusterName;
-use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Network};
-use ewulf_core::world::{Ami, Listed, Node, World};
+use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Market, Network};
+use ewulf_core::world::{Ami, Companions, Listed, Node, World};
 
 use crate::aws::{CallError, Class, Cloud, failure, retry};
 
@@ -21,6 +21,7 @@ pub use settled::settled;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub use account::account;
+pub use convert::{metadata_options, tags};
 
 /// Reads everything of the spec's cluster, and what a plan for the spec must know beyond it. Images of recipes are
 /// not looked up here: whoever knows the recipes fills `World::images`.
@@ -30,7 +31,7 @@ pub async fn observe(cloud: &Cloud, spec: &ClusterSpec) -> Result<World, CallErr
         Network::Existing(network) => Some(network),
     };
     let (mut world, zones, amis, existing) =
-        tokio::try_join!(cluster(cloud, &spec.cluster), zones(cloud), amis(cloud, spec), async {
+        tokio::try_join!(read(cloud, &spec.cluster, Some(spec)), zones(cloud), amis(cloud, spec), async {
             match network {
                 Some(network) => existing_network(cloud, network).await,
                 None => Ok(None),
@@ -43,10 +44,17 @@ pub async fn observe(cloud: &Cloud, spec: &ClusterSpec) -> Result<World, CallErr
     Ok(world)
 }
 
-/// Reads everything that carries the cluster's tag.
+/// Reads everything that carries the cluster's tag and can be by itself: what goes with a node is left out.
 pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallError> {
+    read(cloud, name, None).await
+}
+
+/// Reads a cluster; for a spec, also what its nodes were made with: root volumes, interfaces, and spot requests where
+/// the spec asks for spot nodes at all.
+async fn read(cloud: &Cloud, name: &ClusterName, spec: Option<&ClusterSpec>) -> Result<World, CallError> {
     let mut world = World::empty(name.clone());
-    let (vpcs, subnets, gateways, routes, groups, placements, templates, volumes, instances) = tokio::try_join!(
+    let has_spot = spec.is_some_and(|spec| spec.workers.iter().any(|group| group.market == Market::Spot));
+    let (vpcs, subnets, gateways, routes, groups, placements, templates, volumes, instances, interfaces, requests) = tokio::try_join!(
         vpcs(cloud, name),
         subnets(cloud, name),
         gateways(cloud, name),
@@ -54,8 +62,15 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
         security_groups(cloud, name),
         placement_groups(cloud, name),
         templates(cloud, name),
-        volumes(cloud, name),
+        async {
+            match spec {
+                Some(_) => volumes(cloud, name).await,
+                None => shared_volumes(cloud, name).await,
+            }
+        },
         instances(cloud, name, None),
+        async { if spec.is_some() { interfaces(cloud, name).await } else { Ok(Vec::new()) } },
+        async { if has_spot { spot_requests(cloud, name).await } else { Ok(Vec::new()) } },
     )?;
     world.placement_groups = placements.iter().filter_map(convert::placement_group).collect();
     world.templates = templates.iter().filter_map(convert::template).collect();
@@ -73,6 +88,13 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
         routes: routes.iter().filter_map(convert::routes).collect(),
         security_groups: groups.iter().filter_map(convert::security_group).collect(),
         volumes: volumes.iter().filter_map(convert::volume).collect(),
+    });
+    let of_interfaces =
+        interfaces.iter().filter_map(|one| Some((one.network_interface_id.clone()?, convert::tags(one.tag_set()))));
+    let of_requests = requests.iter().filter_map(|one| Some((one.spot_instance_request_id.clone()?, convert::tags(one.tags()))));
+    world.assign(Companions {
+        roots: volumes.iter().filter_map(convert::root).collect(),
+        tags: of_interfaces.chain(of_requests).collect(),
     });
     world.normalise();
     Ok(world)
@@ -108,8 +130,16 @@ describe!(gateways, "DescribeInternetGateways", describe_internet_gateways, aws_
 describe!(route_tables, "DescribeRouteTables", describe_route_tables, aws_sdk_ec2::types::RouteTable);
 describe!(security_groups, "DescribeSecurityGroups", describe_security_groups, aws_sdk_ec2::types::SecurityGroup);
 describe!(templates, "DescribeLaunchTemplates", describe_launch_templates, aws_sdk_ec2::types::LaunchTemplate);
-// Root volumes carry the cluster's tag as well, one for each node: only the shared one is asked for.
-describe!(volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume, Address::Volume);
+describe!(volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume);
+// Root volumes carry the cluster's tag as well, one for each node.
+describe!(shared_volumes, "DescribeVolumes", describe_volumes, aws_sdk_ec2::types::Volume, Address::Volume);
+describe!(interfaces, "DescribeNetworkInterfaces", describe_network_interfaces, aws_sdk_ec2::types::NetworkInterface);
+describe!(
+    spot_requests,
+    "DescribeSpotInstanceRequests",
+    describe_spot_instance_requests,
+    aws_sdk_ec2::types::SpotInstanceRequest
+);
 
 async fn placement_groups(cloud: &Cloud, cluster: &ClusterName) -> Result<Vec<aws_sdk_ec2::types::PlacementGroup>, CallError> {
     let answer = retry(PATIENCE, &[Class::Ambiguous], || async {

@@ -336,7 +336,7 @@ fn no_file_of_the_repository_names_a_machine_or_a_package_registry() {
 }
 
 /// Verbs that begin the names of EC2's and SSM's actions.
-const ACTION_VERBS: [&str; 20] = [
+const ACTION_VERBS: [&str; 21] = [
     "Associate",
     "Attach",
     "Authorize",
@@ -351,6 +351,7 @@ const ACTION_VERBS: [&str; 20] = [
     "List",
     "Modify",
     "Put",
+    "Replace",
     "Revoke",
     "Run",
     "Send",

@@ -1,5 +1,5 @@
 //! The whole life of a cluster through the ordinary binary, on clouds of different authors: baked, planned, made, grown,
-//! shrunk, changed from outside, mended, replaced, changed in place and destroyed without a trace.
+//! shrunk, changed from outside, mended, changed in place and destroyed without a trace.
 
 mod moto;
 
@@ -123,10 +123,10 @@ fn whole_life(life: &Life) {
     life.run(&PLAN, 0);
     stands(&shape);
 
-    let replaced = Shape { worker_type: "c7a.xlarge", ..shape };
-    life.becomes(&replaced);
-    stands(&replaced);
-    let grown = Shape { gibibytes: 3, ..replaced };
+    let resized = Shape { worker_type: "c7a.xlarge", is_resized: [false, true], ..shape };
+    life.becomes(&resized);
+    stands(&resized);
+    let grown = Shape { gibibytes: 3, ..resized };
     life.becomes(&grown);
     stands(&grown);
     let retagged = Shape { team: "search", ..grown };

@@ -1,6 +1,6 @@
 """A cloud that ewulf's authors did not write: moto, with the few actions that it lacks and ewulf needs.
 
-moto has no placement groups, CreateImage of it cannot tag snapshots, and no instance of it has an agent that runs commands.
+moto has no placement groups, takes neither them nor metadata options from launch templates, CreateImage of it cannot tag snapshots, and no instance of it has an agent that runs commands.
 All are added here as records: placement groups are kept, tagged and described; snapshots are tagged once they are made; every
 running instance is a managed node, and commands succeed with the output that a node of ewulf's images would give.
 Everything else, all of EC2 that a cluster and a bake are made of, is moto's own.
@@ -18,6 +18,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import AmiBackend
+from moto.ec2.models.instances import InstanceBackend, MetadataOptions
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.responses import EC2Response
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -83,6 +84,20 @@ def create_image(self, instance_id, name, description, tag_specifications):
     return image
 
 
+run_instances_without_options = InstanceBackend.run_instances
+
+
+def run_instances(self, *args, **kwargs):
+    named = kwargs.get("launch_template")
+    reservation = run_instances_without_options(self, *args, **kwargs)
+    template = self._get_template_from_args(named).data if named else {}
+    for instance in reservation.instances:
+        instance.placement.group_name = template.get("Placement", {}).get("GroupName", "")
+        if "MetadataOptions" in template:
+            instance.metadata_options = MetadataOptions(template["MetadataOptions"])
+    return reservation
+
+
 def describe_instance_information(self):
     wanted = {value for one in self._get_param("Filters", []) for value in one.get("Values", [])}
     backend = ec2_backends[self.current_account][self.region]
@@ -122,6 +137,7 @@ def list_command_invocations(self):
 
 
 AmiBackend.create_image = create_image
+InstanceBackend.run_instances = run_instances
 # moto describes a launch template with the tags of its creation for ever; this shows those that it has.
 LaunchTemplate.tags = property(LaunchTemplate.get_tags, lambda self, tags: None)
 for action in (create_placement_group, describe_placement_groups, delete_placement_group, create_tags):

@@ -1,6 +1,7 @@
 //! One account and several users of it, on a cloud whose nodes are records: the whole program, but no machine below it.
 
 mod account;
+mod changes;
 mod failures;
 mod ladders;
 mod neighbours;

@@ -223,6 +223,11 @@ fn a_change_in_place_killed_at_any_call_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_root_replacement_killed_at_any_call_is_finished_by_the_next() {
+    sweep_kills(&Story::new_root(), 6);
+}
+
+#[test]
 fn a_join_killed_at_any_call_is_finished_by_the_next() {
     sweep_kills(&Story::join(), 6);
 }
@@ -260,6 +265,11 @@ fn a_replacement_survives_every_fault_at_any_call() {
 #[test]
 fn a_change_in_place_survives_every_fault_at_any_call() {
     sweep_faults(&Story::change());
+}
+
+#[test]
+fn a_root_replacement_survives_every_fault_at_any_call() {
+    sweep_faults(&Story::new_root());
 }
 
 #[test]

@@ -25,7 +25,10 @@ fn any_shape(chance: &mut Chance) -> Shape {
 /// What a cluster becomes: volumes do not shrink.
 fn next_shape(from: &Shape, chance: &mut Chance) -> Shape {
     let to = any_shape(chance);
-    Shape { gibibytes: to.gibibytes.max(from.gibibytes), is_resized: to.master_type != from.master_type, ..to }
+    // Who changes its type in place leaves no template behind; workers that are added are launched from one.
+    let workers = to.worker_type != from.worker_type && to.workers <= from.workers;
+    let is_resized = [to.master_type != from.master_type, workers];
+    Shape { gibibytes: to.gibibytes.max(from.gibibytes), is_resized, ..to }
 }
 
 /// Tells of one pair, undisturbed and with two things going wrong.

@@ -56,15 +56,16 @@ impl Story {
         Self { name: "scale up", verb: Verb::Apply, from: Some(Shape::new(2)), to: Some(Shape::new(5)) }
     }
 
-    /// Workers of another type: new before old.
+    /// Workers of another market: new before old.
     pub fn replace() -> Self {
-        let to = Shape { worker_type: "c7a.xlarge", ..Shape::new(2) };
+        let to = Shape { market: "spot", ..Shape::new(2) };
         Self { name: "replace", verb: Verb::Apply, from: Some(Shape::new(2)), to: Some(to) }
     }
 
-    /// What needs no new node: a master of another type, a larger volume, another tag, a worker less.
+    /// What needs no new node: other types, a larger volume, another tag, a worker less.
     pub fn change() -> Self {
-        let to = Shape { master_type: "c7a.xlarge", is_resized: true, gibibytes: 2, team: "search", ..Shape::new(1) };
+        let (master_type, worker_type) = ("c7a.xlarge", "c7a.xlarge");
+        let to = Shape { master_type, worker_type, is_resized: [true; 2], gibibytes: 2, team: "search", ..Shape::new(1) };
         Self { name: "change", verb: Verb::Apply, from: Some(Shape::new(2)), to: Some(to) }
     }
 
@@ -77,6 +78,13 @@ impl Story {
     pub fn ladder() -> Self {
         let to = Shape { worker_type: "c7a.xlarge", ladder: "[{instance_type: c7a.2xlarge}, {}]", ..Shape::new(2) };
         Self { name: "ladder", verb: Verb::Apply, from: None, to: Some(to) }
+    }
+
+    /// The master gets a root volume of another image, Debian 12's.
+    pub fn new_root() -> Self {
+        let master_image = Some("{ami: ami-0deb12a64d0000001}");
+        let to = Shape { master_image, is_resized: [true, false], ..Shape::new(1) };
+        Self { name: "new root", verb: Verb::Apply, from: Some(Shape::new(1)), to: Some(to) }
     }
 
     /// An apply that ends with nodes that know each other.

@@ -139,7 +139,7 @@ impl Inventory {
             ("route tables", 2),
             ("security groups", 2),
             ("placement groups", has_group),
-            ("launch templates", usize::from(!shape.is_resized) + has_group),
+            ("launch templates", usize::from(!shape.is_resized[0]) + has_group * usize::from(!shape.is_resized[1])),
             // A root of every node, and the shared one.
             ("volumes", nodes + usize::from(shape.gibibytes > 0)),
             ("network interfaces", nodes),
@@ -176,16 +176,13 @@ impl Inventory {
     fn is_tagged(&self, shape: &Shape) -> Result<(), String> {
         for (kind, things) in &self.0 {
             let made = match *kind {
-                // One of two is EC2's, and interfaces are made by launches that name no tags for them.
+                // One of two is EC2's.
                 "route tables" | "security groups" => 1,
-                "network interfaces" => 0,
                 _ => things.len(),
             };
             let ours = things.iter().filter(|thing| {
                 let tag = |key: &str| thing.tags.get(key).map(String::as_str);
-                // Roots keep the user's tags of their launch: nothing but a launch looks at them.
-                let is_root = *kind == "volumes" && tag("ewulf:address") != Some("volume/shared");
-                tag("ewulf:cluster") == Some(Shape::CLUSTER) && (is_root || tag("team") == Some(shape.team))
+                tag("ewulf:cluster") == Some(Shape::CLUSTER) && tag("team") == Some(shape.team)
             });
             if ours.count() != made {
                 return Err(format!("{kind}: not all carry the tags of the spec: {things:#?}"));

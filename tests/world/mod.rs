@@ -154,9 +154,12 @@ pub struct Shape {
     pub gibibytes: u32,
     pub team: &'static str,
     pub image: String,
+    /// What the master boots from, if not from the workers' image.
+    pub master_image: Option<&'static str>,
     pub ready: &'static str,
-    /// Whether the master got its type after its launch: nothing is launched from a template of it then.
-    pub is_resized: bool,
+    pub market: &'static str,
+    /// Whether the master, and the workers, got type or image after their launch: nothing is launched from a template of it.
+    pub is_resized: [bool; 2],
     /// The rungs on which workers are looked for; none but their type if empty.
     pub ladder: &'static str,
 }
@@ -176,23 +179,26 @@ impl Shape {
             team: "recsys",
             // Debian's, which every cloud of records has.
             image: "{ami: ami-0deb13a64d0000001}".to_owned(),
+            master_image: None,
             ready: "running",
-            is_resized: false,
+            market: "on-demand",
+            is_resized: [false; 2],
             ladder: "",
         }
     }
 
     pub fn write(&self, ground: &Ground) {
-        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, ladder, .. } = self;
+        let Self { workers, master_type, worker_type, gibibytes, team, image, ready, market, ladder, .. } = self;
+        let master_image = self.master_image.unwrap_or(image);
         let ladder = if ladder.is_empty() { String::new() } else { format!(", capacity: {ladder}") };
         let group = format!(
-            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, \
-             placement: cluster{ladder}}}\n"
+            "workers:\n- {{group: compute, count: {workers}, instance_type: {worker_type}, image: {image}, placement: cluster, \
+             market: {market}{ladder}}}\n"
         );
         let shared = format!("shared: {{volume: {gibibytes}GiB, keep: false}}\n");
         let text = format!(
             "cluster: {}\ncloud: aws\nregion: us-east-1\nready: {ready}\nnetwork: {{cidr: 10.42.0.0/16}}\n\
-             master: {{instance_type: {master_type}, image: {image}}}\n{}{}tags: {{team: {team}}}\n",
+             master: {{instance_type: {master_type}, image: {master_image}}}\n{}{}tags: {{team: {team}}}\n",
             Self::CLUSTER,
             if *workers > 0 { group } else { String::new() },
             if *gibibytes > 0 { shared } else { String::new() },

@@ -23,7 +23,9 @@ pub const JOINED_TAG: &str = "ewulf:joined";
 pub const JOINS_TAG: &str = "ewulf:joins";
 /// Tag that names the shared path on every node.
 pub const SHARED_TAG: &str = "ewulf:shared";
-/// Tag on the shared volume: how many GiB its file system was made or grown for.
+/// Tag on a node that got another root volume after its launch: the AMI that this one was made of.
+pub const ROOT_IMAGE_TAG: &str = "ewulf:root-image";
+/// Tag on the shared volume and on root volumes: how many GiB the file system was made or grown for.
 pub const FILE_SYSTEM_TAG: &str = "ewulf:file-system";
 /// Tag on the shared volume: whether it outlives the cluster.
 pub const KEEP_TAG: &str = "ewulf:keep";

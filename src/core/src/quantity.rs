@@ -10,8 +10,10 @@ use std::str::FromStr;
 use crate::names::{Invalid, TextForm, serde_as_text};
 
 mod network;
+mod range;
 
 pub use network::Ipv4Network;
+pub use range::AddressRange;
 
 /// A span of time in whole seconds, at least one: `8h`, `90s`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

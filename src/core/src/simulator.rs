@@ -3,6 +3,7 @@
 //! It insists on EC2's rules: whoever breaks one is stopped by a panic that names it. Steps run in any order that their
 //! plan allows, and a run may end anywhere, with answers lost, things made twice and nodes that die.
 
+mod changes;
 mod rules;
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,8 +12,10 @@ use std::net::Ipv4Addr;
 use crate::address::{ADDRESS_TAG, Address, FILE_SYSTEM_TAG, JOINED_TAG, KEEP_TAG, Role};
 use crate::capacity::{Findings, Pool, Refused};
 use crate::plan::{Action, IDS_PER_CALL, Launch, Plan, Step, TemplateData};
+use crate::spec::Market;
 use crate::world::{
-    Gateway, GoneNode, Listed, Node, NodeState, PlacementGroup, Routes, SecurityGroup, Subnet, Tags, Template, Volume, Vpc, World,
+    Companion, Gateway, GoneNode, Listed, MetadataOptions, Node, NodeState, PlacementGroup, Root, Routes, SecurityGroup, Subnet,
+    Tags, Template, Volume, Vpc, World,
 };
 
 /// Everything that exists, and who uses what.
@@ -44,7 +47,6 @@ pub struct Simulator {
 pub struct Instance {
     pub node: Node,
     subnet: String,
-    placement_group: Option<String>,
 }
 
 /// How a step goes.
@@ -61,6 +63,8 @@ pub enum Outcome {
     Died,
     /// The last of what it launched ended at once, because there was no room for it after all (ec2.md 4.4).
     Starved,
+    /// There is no room for what a stopped node has become: it is what it was again. Failed for the caller.
+    NoRoom,
 }
 
 impl Simulator {
@@ -221,7 +225,7 @@ impl Simulator {
                 None
             }
             action => {
-                self.change(action, outcome == Outcome::Half);
+                self.change(action, outcome);
                 None
             }
         };
@@ -231,8 +235,9 @@ impl Simulator {
         is_whole
     }
 
-    /// Carries out what makes nothing; only the first call of it, if `half`.
-    fn change(&mut self, action: &Action, half: bool) {
+    /// Carries out what makes nothing.
+    fn change(&mut self, action: &Action, outcome: Outcome) {
+        let half = outcome == Outcome::Half;
         match action {
             Action::AttachGateway => {
                 let (vpc, id) = (self.known(&Address::Vpc), self.known(&Address::Gateway));
@@ -274,11 +279,13 @@ impl Simulator {
                 self.tags_of(&[self.known(&Address::Volume)], |present| present.extend(grown.clone()));
             }
             Action::Start { ids } => self.each(ids, |node| node.state = NodeState::Running),
-            Action::Resize { id, .. } if half => self.each(std::slice::from_ref(id), |node| node.state = NodeState::Stopped),
-            Action::Resize { id, instance_type, .. } => self.each(std::slice::from_ref(id), |node| {
-                node.instance_type.clone_from(instance_type);
-                node.state = NodeState::Running;
-            }),
+            Action::SetInstanceProfile { .. }
+            | Action::SetSecurityGroup { .. }
+            | Action::SetMetadataOptions { .. }
+            | Action::GrowRoots { .. }
+            | Action::GrowRootFileSystems { .. }
+            | Action::ChangeStopped { .. }
+            | Action::ReplaceRoot(_) => self.change_nodes(action, outcome),
             Action::Join { nodes, .. } => {
                 let master = self.known(&Address::Master);
                 let joined = if half { &nodes[..nodes.len() / 2] } else { nodes };
@@ -377,14 +384,26 @@ impl Simulator {
                 public_address: None,
                 market: data.market,
                 security_groups: vec![group.clone()],
+                instance_profile: data.instance_profile.clone(),
+                placement_group: data.placement_group.clone(),
+                metadata_options: Some(MetadataOptions::OF_NODES),
+                root: Some(self.root_of(plan, launch, &data)),
+                interface: Some(Companion { id: self.fresh("eni"), tags: Some(tags.clone()) }),
+                spot_request: (data.market == Market::Spot)
+                    .then(|| Companion { id: self.fresh("sir"), tags: Some(tags.clone()) }),
                 launched: id.clone(),
                 id: id.clone(),
                 tags,
             };
-            self.instances.push(Instance { node, subnet: subnet.clone(), placement_group: data.placement_group.clone() });
+            self.instances.push(Instance { node, subnet: subnet.clone() });
             ids.push(id);
         }
         ids
+    }
+
+    fn root_of(&mut self, plan: &Plan, launch: &Launch, data: &TemplateData) -> Root {
+        let tags = plan.tags.iter().map(|(key, value)| (key.clone(), value.clone())).chain(launch.root_tags()).collect();
+        Root { id: self.fresh("vol"), gibibytes: data.root_gibibytes, tags }
     }
 
     /// Changes what some nodes are.
@@ -419,12 +438,21 @@ impl Simulator {
         let placement_groups = self.placement_groups.iter_mut().map(|it| (&it.id, &mut it.tags));
         let templates = self.templates.iter_mut().map(|(it, _)| (&it.id, &mut it.tags));
         let volumes = self.volumes.iter_mut().map(|it| (&it.id, &mut it.tags));
-        let nodes = self.instances.iter_mut().map(|it| (&it.node.id, &mut it.node.tags));
         let ids: HashSet<&String> = ids.iter().collect();
         let network = vpcs.chain(subnets).chain(gateways).chain(routes).chain(security_groups);
-        for (id, tags) in network.chain(placement_groups).chain(templates).chain(volumes).chain(nodes) {
+        for (id, tags) in network.chain(placement_groups).chain(templates).chain(volumes) {
             if ids.contains(id) {
                 change(tags);
+            }
+        }
+        for node in self.instances.iter_mut().map(|it| &mut it.node) {
+            let root = node.root.iter_mut().map(|root| (&root.id, &mut root.tags));
+            let companions = node.interface.iter_mut().chain(&mut node.spot_request);
+            let companions = companions.filter_map(|companion| Some((&companion.id, companion.tags.as_mut()?)));
+            for (id, tags) in std::iter::once((&node.id, &mut node.tags)).chain(root).chain(companions) {
+                if ids.contains(id) {
+                    change(tags);
+                }
             }
         }
     }

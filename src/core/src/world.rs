@@ -1,13 +1,14 @@
 //! The world: what exists in EC2 for one cluster, as plain data, read by tags.
 
 mod adoption;
+mod companions;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Address, Role};
+use crate::address::{Address, ROOT_IMAGE_TAG, Role};
 use crate::capacity::Findings;
 use crate::names::{ClusterName, ImageName};
 use crate::pacing::Limits;
@@ -15,6 +16,7 @@ use crate::quantity::Ipv4Network;
 use crate::spec::Market;
 
 pub use adoption::{Listed, Stray};
+pub use companions::{Companion, Companions, MetadataOptions, Root};
 
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
@@ -209,7 +211,20 @@ pub struct Node {
     pub private_address: Option<Ipv4Addr>,
     pub public_address: Option<Ipv4Addr>,
     pub market: Market,
+    /// Security groups of its first interface.
     pub security_groups: Vec<String>,
+    /// Name of its instance profile.
+    pub instance_profile: Option<String>,
+    /// Name of the placement group that it is in.
+    pub placement_group: Option<String>,
+    /// None where the cloud does not tell.
+    pub metadata_options: Option<MetadataOptions>,
+    /// None where nobody looked, or where it carries no tag of the cluster.
+    pub root: Option<Root>,
+    /// Its first network interface.
+    pub interface: Option<Companion>,
+    /// What it was bought by, if it is of the spot market.
+    pub spot_request: Option<Companion>,
     /// Launch time as EC2 writes it, RFC 3339.
     pub launched: String,
     pub tags: Tags,
@@ -226,6 +241,16 @@ impl Node {
 
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.get(key).map(String::as_str)
+    }
+
+    /// The AMI that its root volume was made of: that of its launch, unless it got another root since.
+    pub fn image(&self) -> &str {
+        self.tag(ROOT_IMAGE_TAG).unwrap_or(&self.image_id)
+    }
+
+    /// Whether it comes to run by itself: it is not stopped, nor about to be.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, NodeState::Pending | NodeState::Running)
     }
 }
 

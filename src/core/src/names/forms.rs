@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::instance_types::InstanceType;
-use crate::quantity::{Duration, Ipv4Network, Money, Size, VolumeSize};
+use crate::quantity::{AddressRange, Duration, Ipv4Network, Money, Size, VolumeSize};
 
 /// A [`TextForm`] as a value.
 pub(crate) struct Form {
@@ -46,7 +46,7 @@ macro_rules! forms {
 // Keys come first: their patterns are told apart by order.
 forms! {
     EnvironmentName, OptionName, VariableName,
-    AmiId, ClusterName, Duration, GroupName, ImageName, InputUrl, InstanceProfileName, InstanceType, Ipv4Network, JobName,
+    AddressRange, AmiId, ClusterName, Duration, GroupName, ImageName, InputUrl, InstanceProfileName, InstanceType, Ipv4Network, JobName,
     KernelName, Money, NodePath, OutputPattern, PackageName, ParameterName, Region, RelativePath, ShellLine, Size, SubnetId,
     TemplateName, UnitName, VolumeSize, VpcId, Word, Zone,
 }

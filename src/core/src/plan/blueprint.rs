@@ -2,12 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::draft::{Draft, difference};
+use super::draft::Draft;
 use super::network::SHARED_DEVICE;
-use super::{Action, Difference, Effect, Reason, Sign, TemplateData, resource_name};
-use crate::address::{Address, FINGERPRINT_TAG, Indexes, Role};
+use super::{Action, Effect, Reason, Sign, TemplateData, resource_name};
+use crate::address::{Address, Indexes, Role};
 use crate::fingerprint;
-use crate::quantity::Ipv4Network;
+use crate::quantity::{AddressRange, Ipv4Network};
 use crate::spec::{ImageReference, Market, Placement, Rung, WorkerGroup};
 use crate::user_data::{NodeConfiguration, user_data};
 use crate::world::{Ami, Image, Node};
@@ -16,13 +16,15 @@ use crate::world::{Ami, Image, Node};
 pub(super) struct Blueprint {
     pub role: Role,
     pub template: TemplateData,
-    /// Hash of all but image and type, which can be read back.
+    /// Hash of the user data: everything else can be read back.
     pub fingerprint: String,
     pub template_name: String,
     /// Where its nodes look for the master.
     pub master_address: Ipv4Addr,
-    /// Type, fingerprint and zone of every rung of the group's ladder: whoever stands on any of them is as it should be.
-    rungs: Vec<(String, String, Option<String>)>,
+    /// Every rung of the group's ladder: whoever stands on any of them is as it should be.
+    rungs: Vec<Rung>,
+    /// Where its nodes' addresses lie, if the spec says so.
+    pub addresses: Option<AddressRange>,
 }
 
 fn ami(draft: &mut Draft, address: &Address, reference: &ImageReference) -> Option<Ami> {
@@ -68,7 +70,7 @@ pub(super) fn master_blueprint(draft: &mut Draft, master_address: Ipv4Addr, cidr
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, Role::Master, template, master_address, &[]))
+    Some(Blueprint::new(draft, Role::Master, template, master_address))
 }
 
 pub(super) fn group_blueprint(
@@ -89,7 +91,8 @@ pub(super) fn group_blueprint(
         image_id: ami.id,
         root_device: ami.root_device,
     };
-    Some(Blueprint::new(draft, role, template, master_address, &group.rungs()))
+    let blueprint = Blueprint::new(draft, role, template, master_address);
+    Some(Blueprint { addresses: group.addresses, rungs: group.rungs(), ..blueprint })
 }
 
 fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv4Network) -> String {
@@ -105,47 +108,38 @@ fn configuration(draft: &Draft, role: &Role, master_address: Ipv4Addr, cidr: Ipv
 }
 
 impl Blueprint {
-    fn new(draft: &Draft, role: Role, template: TemplateData, master_address: Ipv4Addr, ladder: &[Rung]) -> Self {
-        let rest = TemplateData { image_id: String::new(), instance_type: String::new(), ..template.clone() };
+    fn new(draft: &Draft, role: Role, template: TemplateData, master_address: Ipv4Addr) -> Self {
         let template_name = resource_name(&draft.spec.cluster, &format!("{role}-{}", fingerprint::of(&template)));
-        let rung = |rung: &Rung| {
-            let kind = rung.instance_type.map(|kind| kind.to_string()).unwrap_or_default();
-            let on_it = TemplateData { market: rung.market.unwrap_or_default(), ..rest.clone() };
-            (kind, fingerprint::of(&on_it), rung.zone.as_ref().map(ToString::to_string))
-        };
-        let rungs = ladder.iter().map(rung).collect();
-        Self { role, fingerprint: fingerprint::of(&rest), template, template_name, master_address, rungs }
+        let fingerprint = fingerprint::of(&template.user_data);
+        Self { role, fingerprint, template, template_name, master_address, addresses: None, rungs: Vec::new() }
+    }
+
+    /// Whether a node stands on some rung of the ladder.
+    pub fn is_on_ladder(&self, node: &Node) -> bool {
+        self.rungs.iter().any(|rung| self.is_on(node, rung))
     }
 
     /// The rung that a node stands on in a zone: of those of its type and market the one in its zone.
     pub fn rung_of(&self, node: &Node, zone: Option<&str>) -> usize {
-        let fits = |(kind, fingerprint, _): &&(String, String, Option<String>)| is_on(node, kind, fingerprint);
-        let is_here = |rung: &(String, String, Option<String>)| rung.2.is_none() || rung.2.as_deref() == zone;
-        let here = self.rungs.iter().position(|rung| fits(&rung) && is_here(rung));
-        here.or_else(|| self.rungs.iter().position(|rung| fits(&rung))).unwrap_or(0)
+        let is_here = |rung: &Rung| rung.zone.as_ref().is_none_or(|of_rung| Some(of_rung.as_str()) == zone);
+        let here = self.rungs.iter().position(|rung| self.is_on(node, rung) && is_here(rung));
+        here.or_else(|| self.rungs.iter().position(|rung| self.is_on(node, rung))).unwrap_or(0)
     }
 
-    /// What of a node differs from this.
-    pub fn differences(&self, node: &Node) -> Vec<Difference> {
-        let mut found = Vec::new();
-        let is_on_ladder = self.rungs.iter().any(|(kind, fingerprint, _)| is_on(node, kind, fingerprint));
-        if !is_on_ladder && node.instance_type != self.template.instance_type {
-            found.push(difference("instance_type", Some(node.instance_type.clone()), Some(self.template.instance_type.clone())));
-        }
-        if node.image_id != self.template.image_id {
-            found.push(difference("image", Some(node.image_id.clone()), Some(self.template.image_id.clone())));
-        }
-        if !is_on_ladder && node.tag(FINGERPRINT_TAG) != Some(&self.fingerprint) {
-            let was = node.tag(FINGERPRINT_TAG).map(str::to_owned);
-            found.push(difference("configuration", was, Some(self.fingerprint.clone())));
-        }
-        found
+    fn is_on(&self, node: &Node, rung: &Rung) -> bool {
+        let kind = rung.instance_type.map_or_else(|| self.template.instance_type.clone(), |kind| kind.to_string());
+        node.instance_type == kind && node.market == rung.market.unwrap_or(self.template.market)
     }
-}
 
-/// Whether a node has this type, and the rest of it this fingerprint.
-fn is_on(node: &Node, kind: &str, fingerprint: &str) -> bool {
-    node.instance_type == kind && node.tag(FINGERPRINT_TAG) == Some(fingerprint)
+    /// Whether no other node can be made beside one of its nodes before that goes, because of its address.
+    pub fn keeps_its_place(&self) -> bool {
+        self.role == Role::Master || self.addresses.is_some()
+    }
+
+    /// The address that the spec gives a worker.
+    pub fn address_of(&self, index: u32) -> Option<Ipv4Addr> {
+        self.addresses?.at(index)
+    }
 }
 
 pub(super) fn placement_name(draft: &Draft, group: &WorkerGroup) -> Option<String> {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::tests::{spec, world_with_images};
+use super::tests::{bake, spec, world_with_images};
 use super::*;
 use crate::capacity::Findings;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::ClusterSpec;
-use crate::world::{ExistingNetwork, GoneNode, Image, NodeState};
+use crate::world::{ExistingNetwork, GoneNode, Image, MetadataOptions, NodeState};
 
 /// What differs between one spec of a cluster and another.
 #[derive(Debug, Clone)]
@@ -22,6 +22,12 @@ struct Wish {
     ready: &'static str,
     ssh_from: Option<&'static str>,
     tag: &'static str,
+    profile: Option<&'static str>,
+    /// GiB of the root volumes.
+    root: u32,
+    path: &'static str,
+    /// How far into a range of its own each group's addresses begin, if they have one.
+    pinned: Option<u32>,
 }
 
 impl Wish {
@@ -29,11 +35,14 @@ impl Wish {
         let ssh = self.ssh_from.map_or(String::new(), |network| format!(", ssh_from: [{network}]"));
         let network = if existing { "vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0" } else { "cidr: 10.1.0.0/26" };
         let mut text = format!(
-            "cluster: test\nready: {}\nnetwork: {{{network}{ssh}}}\nmaster: {{instance_type: {}, image: master}}\ntags: {{team: {}}}\n",
-            self.ready, self.master_type, self.tag
+            "cluster: test\nready: {}\nnetwork: {{{network}{ssh}}}\ntags: {{team: {}}}\n\
+             master: {{instance_type: {}, image: master, root_volume: {}GiB}}\n",
+            self.ready, self.tag, self.master_type, self.root
         );
-        if let Some(size) = self.volume {
-            text.push_str(&format!("shared: {{volume: {size}GiB, keep: true}}\n"));
+        let volume = self.volume.map_or(String::new(), |size| format!(", volume: {size}GiB, keep: true"));
+        text.push_str(&format!("shared: {{path: {}{volume}}}\n", self.path));
+        if let Some(profile) = self.profile {
+            text.push_str(&format!("instance_profile: {profile}\n"));
         }
         text.push_str("workers:\n");
         for (position, (group, count, kind, placement, market)) in self.groups.iter().enumerate() {
@@ -43,11 +52,22 @@ impl Wish {
                 _ => "",
             };
             text.push_str(&format!(
-                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, \
-                 market: {market}{ladder}}}\n"
+                "- {{group: {group}, count: {count}, instance_type: {kind}, image: worker, placement: {placement}, market: {market}, \
+                 root_volume: {}GiB{}{ladder}}}\n",
+                self.root,
+                self.first_address(group, existing).map_or(String::new(), |first| {
+                    format!(", addresses: {first}-{}", std::net::Ipv4Addr::from(u32::from(first) + 7))
+                })
             ));
         }
         spec(&text)
+    }
+
+    /// The address of a group's worker 0, if the spec gives it one.
+    fn first_address(&self, group: &str, existing: bool) -> Option<std::net::Ipv4Addr> {
+        let shift = self.pinned?;
+        let host = if group == "compute" { 40 } else { 50 };
+        Some([10, if existing { 7 } else { 1 }, 0, host + u8::try_from(shift).ok()?].into())
     }
 }
 
@@ -74,17 +94,13 @@ fn any_wish() -> impl Strategy<Value = Wish> {
                  {instance_type: c7i.2xlarge, market: spot}]"),
         1 => Just(", min: 1, capacity: [{zone: us-east-1b, within: 1m}, {zone: us-east-1a}, {instance_type: c7i.2xlarge}]"),
     ];
-    (groups, ladders, types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]).prop_map(
-        |(groups, ladder, master_type, volume, ready, ssh_from, tag)| Wish {
-            groups,
-            ladder,
-            master_type,
-            volume,
-            ready,
-            ssh_from,
-            tag,
-        },
-    )
+    let first = ((groups, ladders), types, prop::option::of(Just(8_u32)), ready, ssh, prop_oneof![Just("a"), Just("b")]);
+    let profiles = prop_oneof![Just(None), Just(Some("nodes")), Just(Some("others"))];
+    let second = (profiles, prop_oneof![Just(20_u32), Just(30)], prop_oneof![4 => Just("/shared"), 1 => Just("/data")]);
+    let second = (second.0, second.1, second.2, prop::option::of(0_u32..2));
+    (first, second).prop_map(|(((groups, ladder), master_type, volume, ready, ssh_from, tag), (profile, root, path, pinned))| {
+        Wish { groups, ladder, master_type, volume, ready, ssh_from, tag, profile, root, path, pinned }
+    })
 }
 
 /// How a run goes: how far, in which order, and how each step ends.
@@ -109,12 +125,13 @@ fn mix(seed: u64, position: usize, salt: u64) -> u64 {
 
 impl Course {
     fn run(&self, simulator: &mut Simulator, plan: &Plan) {
-        let outcome = |position| match mix(self.seed, position, 1) % 16 {
+        let outcome = |position| match mix(self.seed, position, 1) % 18 {
             0 => Outcome::Lost,
             1 => Outcome::Half,
             2 => Outcome::Died,
             5 => Outcome::Starved,
             3 | 4 => Outcome::Twice,
+            6 | 7 => Outcome::NoRoom,
             _ => Outcome::Done,
         };
         simulator.run_so(plan, self.most, |position| mix(self.seed, position, 2), outcome);
@@ -133,7 +150,7 @@ fn drift(simulator: &mut Simulator, seed: u64) {
         let chance = mix(seed, round as usize, 4);
         let nodes = simulator.instances.len().max(1);
         let node = simulator.instances.get((chance / 16) as usize % nodes).map(|instance| instance.node.id.clone());
-        match (chance % 10, node) {
+        match (chance % 16, node) {
             (0, Some(id)) => simulator.each(&[id], |node| node.state = NodeState::Stopped),
             (1, Some(id)) => simulator.end(&[id], "Server.SpotInstanceTermination"),
             (2, Some(id)) => simulator.each(&[id], |node| drop(node.tags.remove("team"))),
@@ -150,6 +167,18 @@ fn drift(simulator: &mut Simulator, seed: u64) {
                 table.associated_subnets.clear();
             }),
             (8, _) => simulator.volumes.iter_mut().for_each(|volume| volume.attached_to = None),
+            (9, Some(id)) => simulator.each(&[id], |node| node.security_groups.push("sg-of-others".into())),
+            (10, Some(id)) => simulator.each(&[id], |node| node.instance_profile = Some("of-others".into())),
+            (11, Some(id)) => simulator.each(&[id], |node| {
+                node.metadata_options = Some(MetadataOptions { hops: 2, ..MetadataOptions::OF_NODES });
+            }),
+            (12, Some(id)) => simulator.each(&[id], |node| {
+                let interface = node.interface.as_mut().and_then(|interface| interface.tags.as_mut());
+                interface.into_iter().for_each(|tags| drop(tags.remove("team")));
+            }),
+            (13, Some(id)) => simulator.each(&[id], |node| node.root.iter_mut().for_each(|root| root.gibibytes += 5)),
+            (14, _) => bake(&mut simulator.surroundings, "master", &format!("ami-master-{chance}")),
+            (15, _) => bake(&mut simulator.surroundings, "worker", &format!("ami-worker-{chance}")),
             (_, _) => simulator.templates.truncate(1),
         }
     }
@@ -220,6 +249,14 @@ proptest! {
         prop_assert!(there.iter().all(|(address, kind)| allowed[address].contains(kind)), "{there:?}");
         prop_assert_eq!(simulator.instances.len() as u64, spec.node_count());
         prop_assert!(volumes(&simulator).is_superset(&before), "an apply deleted data");
+        for node in simulator.instances.iter().map(|instance| &instance.node) {
+            if let Role::Worker(group) = &node.role
+                && let Some(first) = wish.first_address(group.as_str(), existing)
+            {
+                let wanted = std::net::Ipv4Addr::from(u32::from(first) + node.index);
+                prop_assert_eq!(node.private_address, Some(wanted));
+            }
+        }
         let used: BTreeSet<_> = simulator.instances.iter().map(|instance| instance.node.private_address).collect();
         prop_assert_eq!(used.len(), simulator.instances.len());
     }

@@ -164,7 +164,7 @@ impl<'a> Draft<'a> {
     /// Mends the tags of one thing that exists; ewulf's own and EC2's are left alone.
     pub fn mend_tags(&mut self, address: &Address, id: &str, present: &Tags) {
         if let Some(drift) = self.tag_drift(present) {
-            self.mend_drift(address, &[id.to_owned()], drift);
+            self.mend_drift(address, "tags", 1, &[id.to_owned()], drift);
         }
     }
 
@@ -180,15 +180,22 @@ impl<'a> Draft<'a> {
         Some(TagDrift { missing, extra, was })
     }
 
-    /// Mends the tags of all that drifted alike.
-    pub fn mend_drift(&mut self, address: &Address, ids: &[String], TagDrift { missing, extra, was }: TagDrift) {
+    /// Mends the tags of all that drifted alike: `ids` of `count` things and of what was made with them.
+    pub fn mend_drift(
+        &mut self,
+        address: &Address,
+        summary: &str,
+        count: usize,
+        ids: &[String],
+        TagDrift { missing, extra, was }: TagDrift,
+    ) {
         let changed = missing.iter().map(|(key, value)| (key, Some(value.clone())));
         let details: Vec<Difference> = changed
             .chain(extra.iter().map(|key| (key, None)))
             .map(|(key, to)| difference(format!("tags.{key}"), was.get(key).cloned(), to))
             .collect();
         // Whether the spec or an outsider moved cannot be told from the tags alone; both are mended alike.
-        self.change(Sign::Update, address.clone(), ids.len(), "tags", details, Reason::ChangedOutside, Effect::InPlace);
+        self.change(Sign::Update, address.clone(), count, summary, details, Reason::ChangedOutside, Effect::InPlace);
         for ids in ids.chunks(IDS_PER_CALL) {
             if !missing.is_empty() {
                 self.step(address.clone(), &[], Action::SetTags { ids: ids.to_vec(), tags: missing.clone() });
@@ -234,7 +241,7 @@ fn creates(action: &Action) -> bool {
 }
 
 fn boots(step: &Step) -> bool {
-    matches!(step.action, Action::Launch(_) | Action::Start { .. } | Action::Resize { .. })
+    matches!(step.action, Action::Launch(_) | Action::Start { .. } | Action::ChangeStopped { .. } | Action::ReplaceRoot(_))
 }
 
 fn own((key, value): (&String, &String)) -> (String, String) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::attributes::needs_replacement;
 use super::blueprint::{Blueprint, group_blueprint};
 use super::draft::Draft;
 use super::nodes::{Standing, indexes_of, shown_as, terminate};
@@ -145,7 +146,9 @@ impl<'a> Look<'a> {
         let zone = world.subnet.as_ref().map(|subnet| subnet.zone.as_str());
         let zone = zone.or(world.existing_network.as_ref().map(|network| network.zone.as_str()));
         for index in 0..group.count {
-            let right = standing.at(&blueprint.role, index).iter().filter(|node| blueprint.differences(node).is_empty());
+            let security_group = world.security_group.as_ref().map(|group| &group.id);
+            let stays = |node: &&&Node| !needs_replacement(&blueprint.gaps(node, security_group));
+            let right = standing.at(&blueprint.role, index).iter().filter(stays);
             let mut has_any = false;
             for node in right {
                 has_any = true;

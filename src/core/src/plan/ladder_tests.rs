@@ -167,9 +167,9 @@ fn a_replacement_without_room_leaves_the_old_ones() {
     let mut simulator = simulator(&[]);
     apply(&mut simulator, &of_four("", ""), well);
     let before: Vec<String> = workers(&simulator).iter().map(|node| node.id.clone()).collect();
-    simulator.room = [(pool("c7i.2xlarge", "a", Market::OnDemand), 2)].into();
+    simulator.room = [(pool("c7i.large", "a", Market::Spot), 2)].into();
     let mut other = of_four("", "");
-    other.workers[0].instance_type = "c7i.2xlarge".parse().unwrap();
+    other.workers[0].market = Market::Spot;
     assert!(matches!(apply(&mut simulator, &other, well), End::Hopeless(_)));
     let after: Vec<String> = workers(&simulator).iter().map(|node| node.id.clone()).collect();
     assert_eq!(before, after);

@@ -2,12 +2,15 @@
 //!
 //! [`plan`] and [`destroy`] are pure and deterministic; a plan leaves no choice to whoever carries it out.
 
+mod attributes;
 mod blueprint;
+mod changes;
 mod draft;
 mod ladder;
 mod mesh;
 mod network;
 mod nodes;
+mod pinned;
 mod removal;
 mod seat;
 
@@ -17,13 +20,13 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{ADDRESS_TAG, Address, FINGERPRINT_TAG, INDEXES_TAG, Indexes, JOINS_TAG, MASTER_TAG, Role};
+use crate::address::{ADDRESS_TAG, Address, FILE_SYSTEM_TAG, FINGERPRINT_TAG, INDEXES_TAG, Indexes, JOINS_TAG, MASTER_TAG, Role};
 use crate::capacity::Pool;
 use crate::names::{ClusterName, GroupName};
 use crate::pacing::{self, Paced};
 use crate::quantity::{Ipv4Network, Money};
 use crate::spec::{ClusterSpec, Market};
-use crate::world::{IngressRule, Tags, World};
+use crate::world::{IngressRule, MetadataOptions, Tags, World};
 
 pub use ladder::{Ladder, LadderRung, Shortfall};
 pub use removal::{destroy, remove_strays};
@@ -225,8 +228,10 @@ pub enum Effect {
     Rolling,
     /// It goes first and comes back; jobs on it end.
     Replace,
-    /// The node is stopped and started; jobs on it end, its volumes and address stay.
+    /// The node is stopped, changed and started; jobs on it end, its volumes and address stay.
     NeedsStop,
+    /// The node gets another root volume and boots from it; jobs on it end, its id, address and other volumes stay.
+    NewRoot,
 }
 
 impl fmt::Display for Effect {
@@ -235,7 +240,8 @@ impl fmt::Display for Effect {
             Self::InPlace => "in place",
             Self::Rolling => "rolling",
             Self::Replace => "replace",
-            Self::NeedsStop => "needs stop",
+            Self::NeedsStop => "stop, change, start",
+            Self::NewRoot => "new root volume",
         })
     }
 }
@@ -301,12 +307,35 @@ pub enum Action {
     Start {
         ids: Vec<String>,
     },
-    /// Stops the node, changes its type, starts it; it keeps volumes and address.
-    Resize {
-        id: String,
-        instance_type: String,
-        market: Market,
+    /// Gives nodes an instance profile, or takes theirs away.
+    SetInstanceProfile {
+        ids: Vec<String>,
+        profile: Option<String>,
     },
+    /// Puts interfaces into the cluster's security group and no other.
+    SetSecurityGroup {
+        interfaces: Vec<String>,
+    },
+    SetMetadataOptions {
+        ids: Vec<String>,
+        options: MetadataOptions,
+    },
+    GrowRoots {
+        volumes: Vec<String>,
+        gibibytes: u32,
+    },
+    /// Makes the root file systems of nodes as large as their volumes, and notes their size on the volumes.
+    GrowRootFileSystems {
+        ids: Vec<String>,
+        volumes: Vec<String>,
+        gibibytes: u32,
+    },
+    /// Stops nodes together, changes what only a stopped node lets change, starts them together; they keep volumes and
+    /// addresses. If they cannot become so, for want of capacity, say, they are made what they were and started again.
+    ChangeStopped {
+        nodes: Vec<StoppedChange>,
+    },
+    ReplaceRoot(RootReplacement),
     /// Waits until every node runs, by one tagged DescribeInstances at a time.
     AwaitRunning {
         nodes: Vec<Address>,
@@ -361,6 +390,46 @@ pub enum Action {
     },
 }
 
+/// What becomes of one node while it is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedChange {
+    pub id: String,
+    /// In this order, one attribute a call (ec2.md 6.1); undone in the other.
+    pub changes: Vec<StoppedAttribute>,
+}
+
+/// What only a stopped node lets change, from what to what (ec2.md 6.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoppedAttribute {
+    InstanceType {
+        from: String,
+        to: String,
+    },
+    /// Name of the placement group, or none.
+    PlacementGroup {
+        from: Option<String>,
+        to: Option<String>,
+    },
+    /// Plain text. The node reads it when it boots from a root volume that never booted before, so until then its
+    /// fingerprint says [`UNFINISHED`].
+    UserData {
+        to: String,
+    },
+}
+
+/// Fingerprint of a node whose user data is not that of its root volume.
+pub const UNFINISHED: &str = "unfinished";
+
+/// Another root volume for a running node: it keeps its id, its address and all other volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootReplacement {
+    pub id: String,
+    pub image_id: String,
+    /// Fingerprint of the node once it is done.
+    pub fingerprint: String,
+}
+
 /// What a launch template holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateData {
@@ -388,6 +457,9 @@ pub struct Launch {
     pub private_address: Option<Ipv4Addr>,
     /// Where these nodes, or those that are workers, look for the master.
     pub master_address: Ipv4Addr,
+    /// As the template says: only a launch on the spot market makes requests that can be tagged.
+    pub market: Market,
+    pub root_gibibytes: u32,
     /// Whether the nodes ask for a public address, their way to SSM and to packages; otherwise the subnet decides.
     pub public_address: bool,
     /// Where the nodes have what they share.
@@ -425,6 +497,13 @@ impl Launch {
         tags
     }
 
+    /// Tags of the nodes' root volumes beyond the plan's own.
+    pub fn root_tags(&self) -> Tags {
+        let mut tags = self.tags();
+        tags.insert(FILE_SYSTEM_TAG.to_owned(), self.root_gibibytes.to_string());
+        tags
+    }
+
     /// Addresses of the nodes, in launch order.
     pub fn addresses(&self) -> Vec<Address> {
         match &self.role {
@@ -454,6 +533,8 @@ pub fn plan(spec: &ClusterSpec, world: &World) -> Plan {
     Plan { price_before, paced, ladders: climb.ladders, shortfalls: climb.shortfalls, ..plan }
 }
 
+#[cfg(test)]
+mod change_tests;
 #[cfg(test)]
 mod convergence_tests;
 #[cfg(test)]

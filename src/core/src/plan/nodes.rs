@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::attributes::{Wrong, distance, needs_replacement};
 use super::blueprint::{
     Blueprint, ensure_template, group_blueprint, master_blueprint, placement_group, placement_name, remove_unused_templates,
 };
+use super::changes::{self, Changed, Growing};
 use super::draft::{Draft, TagDrift, difference};
 use super::ladder::Terms;
+use super::pinned::Room;
 use super::seat::{self, Seat};
 use super::{Action, Difference, Effect, IDS_PER_CALL, Launch, Reason, Sign, Step, TemplateData, mesh, network};
 use crate::address::{Address, Indexes, Role};
 use crate::capacity::Pool;
 use crate::fingerprint;
 use crate::names::GroupName;
-use crate::spec::{Network, Ready};
-use crate::world::{GoneNode, Node, NodeState, World};
+use crate::spec::{ClusterSpec, Network, Ready};
+use crate::world::{GoneNode, Node, World};
 
 /// A tag value has at most 256 characters (ec2.md 2.8).
 const TAG_VALUE_LIMIT: usize = 256;
@@ -38,13 +41,16 @@ pub(super) fn plan(draft: &mut Draft) {
     if blueprints.len() < draft.spec.workers.len() + 1 {
         return;
     }
-    let mut outgoing = Vec::new();
+    let (mut outgoing, mut growing) = (Vec::new(), Growing::new());
+    // EC2 gives whoever has no address of his own any that is free, so those who have one come first.
+    blueprints.sort_by_key(|blueprint| !blueprint.keeps_its_place());
     for blueprint in &blueprints {
-        outgoing.extend(nodes_of(draft, &standing, blueprint, master_address));
+        outgoing.extend(nodes_of(draft, &standing, blueprint, master_address, &mut growing));
     }
     remove_unused_templates(draft, &blueprints);
     network::late_volume(draft);
     let ready = mesh::plan(draft, cidr);
+    changes::grow_file_systems(draft, growing, &ready);
     for (address, ids) in outgoing {
         terminate(draft, &address, &ready, &ids);
     }
@@ -102,83 +108,136 @@ impl<'a> Standing<'a> {
 type Outgoing = Vec<(Address, Vec<String>)>;
 
 /// Plans the nodes of one role; answers those that go once the new ones are ready.
-fn nodes_of(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, master_address: Ipv4Addr) -> Outgoing {
+fn nodes_of<'a>(
+    draft: &mut Draft<'a>,
+    standing: &Standing<'a>,
+    blueprint: &Blueprint,
+    master_address: Ipv4Addr,
+    growing: &mut Growing<'a>,
+) -> Outgoing {
     let count = match &blueprint.role {
         Role::Master => 1,
         Role::Worker(name) => draft.spec.workers.iter().find(|group| &group.group == name).map_or(0, |group| group.count),
     };
     let mut sorted = Sorted { surplus: standing.from(&blueprint.role, count), ..Sorted::default() };
+    let security_group = draft.world.security_group.as_ref().map(|group| &group.id);
     for index in 0..count {
         let nodes = standing.at(&blueprint.role, index);
         if draft.withholds(&blueprint.role, index) {
             // What is there stays as it is, since there is no room for a better one.
             nodes.iter().for_each(|node| draft.know(node.address(), &node.id));
         } else {
-            sorted.sort_index(nodes, blueprint, index);
+            sorted.sort_index(nodes, blueprint, security_group, index);
         }
     }
-    keep(draft, &blueprint.role, &sorted.good);
+    let kept: Vec<&Node> = sorted.good.iter().copied().chain(sorted.changing.iter().map(|(node, _)| *node)).collect();
+    mend_tags(draft, &blueprint.role, &kept);
+    let mut changed = changes::plan(draft, blueprint, &sorted.changing);
+    start_stopped(draft, &blueprint.role, &kept, &mut changed);
+    changes::new_roots(draft, blueprint, &sorted.changing, &mut changed);
+    changes::note_growing(growing, blueprint, &kept, &changed);
+    let room = Room::of(draft, blueprint, &sorted);
     let mut outgoing = Vec::new();
     outgoing.extend(surplus(draft, blueprint, &sorted.surplus, Reason::NotInSpec));
     outgoing.extend(surplus(draft, blueprint, &sorted.superseded, Reason::Superseded));
+    let leaving: Vec<String> = room.leaving.iter().map(|id| (*id).to_owned()).collect();
+    let gone = terminate(draft, &shown_as(&blueprint.role, room.waiting.iter().copied()), &[], &leaving);
+    let places = match blueprint.role {
+        Role::Master => Places::Fixed(master_address, &standing.cleared),
+        Role::Worker(_) if blueprint.addresses.is_some() => Places::Pinned(&room, &gone),
+        Role::Worker(_) => Places::Free,
+    };
     match blueprint.role {
         Role::Master => replace_master(draft, standing, blueprint, &sorted, master_address),
-        Role::Worker(_) => outgoing.extend(replace_workers(draft, standing, blueprint, &sorted)),
+        Role::Worker(_) => outgoing.extend(replace_workers(draft, standing, blueprint, &sorted, &places)),
     }
-    launch_missing(draft, standing, blueprint, &sorted, master_address);
+    launch_missing(draft, standing, blueprint, &sorted, &places);
+    for (_, ids) in &mut outgoing {
+        ids.retain(|id| !room.leaving.contains(id.as_str()));
+    }
     outgoing
+}
+
+/// Which addresses new nodes get.
+enum Places<'a> {
+    /// Whatever is free.
+    Free,
+    /// One node's own, once these steps have ended.
+    Fixed(Ipv4Addr, &'a [usize]),
+    /// One each, from the group's range, once the steps that end their holders have ended.
+    Pinned(&'a Room<'a>, &'a [usize]),
 }
 
 /// The nodes of one role, by what has to happen to them.
 #[derive(Default)]
-struct Sorted<'a> {
+pub(super) struct Sorted<'a> {
     good: Vec<&'a Node>,
-    wrong: Vec<(&'a Node, Vec<Difference>)>,
+    /// Those that stay and change.
+    changing: Vec<Wrong<'a>>,
+    /// Those that make room for others.
+    pub wrong: Vec<Wrong<'a>>,
     /// Old ones of an index that has a right one.
-    superseded: Vec<&'a Node>,
-    surplus: Vec<&'a Node>,
-    missing: Vec<u32>,
+    pub superseded: Vec<&'a Node>,
+    pub surplus: Vec<&'a Node>,
+    pub missing: Vec<u32>,
 }
 
 impl<'a> Sorted<'a> {
-    fn sort_index(&mut self, nodes: &[&'a Node], blueprint: &Blueprint, index: u32) {
-        let mut found: Vec<(&Node, Vec<Difference>)> = nodes.iter().map(|node| (*node, blueprint.differences(node))).collect();
+    fn sort_index(&mut self, nodes: &[&'a Node], blueprint: &Blueprint, security_group: Option<&String>, index: u32) {
+        let mut found: Vec<Wrong<'a>> = nodes.iter().map(|node| (*node, blueprint.gaps(node, security_group))).collect();
         // The right one first, then the youngest: the others are what an unfinished replacement left.
-        found.sort_by(|(a, da), (b, db)| (da.len(), &b.launched, &a.id).cmp(&(db.len(), &a.launched, &b.id)));
+        found.sort_by(|(a, of_a), (b, of_b)| (distance(of_a), &b.launched, &a.id).cmp(&(distance(of_b), &a.launched, &b.id)));
         let mut found = found.into_iter();
         match found.next() {
             None => self.missing.push(index),
-            Some((node, differences)) if differences.is_empty() => self.good.push(node),
-            Some(wrong) => self.wrong.push(wrong),
+            Some((node, gaps)) if gaps.is_empty() => self.good.push(node),
+            Some((node, gaps)) if needs_replacement(&gaps) => self.wrong.push((node, gaps)),
+            Some(changing) => self.changing.push(changing),
         }
         self.superseded.extend(found.map(|(node, _)| node));
     }
 }
 
-/// Nodes that stay: tags mended, stopped ones started; all that need the same together.
-fn keep(draft: &mut Draft, role: &Role, good: &[&Node]) {
-    let mut drifted: BTreeMap<TagDrift, Vec<&Node>> = BTreeMap::new();
-    let mut stopped = Vec::new();
-    for node in good {
+/// Mends the tags of nodes that stay and of what was made with them: all that drifted alike together.
+fn mend_tags(draft: &mut Draft, role: &Role, kept: &[&Node]) {
+    let mut drifted: BTreeMap<TagDrift, (Vec<&Node>, Vec<String>)> = BTreeMap::new();
+    for node in kept {
         draft.know(node.address(), &node.id);
-        if let Some(drift) = draft.tag_drift(&node.tags) {
-            drifted.entry(drift).or_default().push(node);
-        }
-        if matches!(node.state, NodeState::Stopped | NodeState::Stopping) {
-            stopped.push(*node);
+        let root = node.root.iter().map(|root| (&root.id, &root.tags));
+        let companions = node.interface.iter().chain(&node.spot_request);
+        let companions = companions.filter_map(|companion| Some((&companion.id, companion.tags.as_ref()?)));
+        for (id, tags) in std::iter::once((&node.id, &node.tags)).chain(root).chain(companions) {
+            if let Some(drift) = draft.tag_drift(tags) {
+                let (nodes, ids) = drifted.entry(drift).or_default();
+                if nodes.last().is_none_or(|last| last.id != node.id) {
+                    nodes.push(node);
+                }
+                ids.push(id.clone());
+            }
         }
     }
-    for (drift, nodes) in drifted {
-        draft.mend_drift(&shown_as(role, indexes_of(&nodes)), &ids_of(&nodes), drift);
+    for (drift, (nodes, ids)) in drifted {
+        let summary = match ids.iter().filter(|id| !id.starts_with("i-")).count() {
+            0 => "tags".to_owned(),
+            others if others == ids.len() => format!("tags of volumes, interfaces or requests ({others})"),
+            others => format!("tags, also of volumes, interfaces or requests ({others})"),
+        };
+        draft.mend_drift(&shown_as(role, indexes_of(&nodes)), &summary, nodes.len(), &ids, drift);
     }
-    if let Some(first) = stopped.first() {
-        let address = shown_as(role, indexes_of(&stopped));
-        let details = vec![difference("state", Some(first.state.to_string()), Some("running".into()))];
-        let number = stopped.len();
-        draft.change(Sign::Update, address.clone(), number, "start", details, Reason::StoppedOutside, Effect::InPlace);
-        for ids in ids_of(&stopped).chunks(IDS_PER_CALL) {
-            draft.step(address.clone(), &[], Action::Start { ids: ids.to_vec() });
-        }
+}
+
+/// Starts nodes that stay and are stopped, once what changes live has changed.
+fn start_stopped(draft: &mut Draft, role: &Role, kept: &[&Node], changed: &mut Changed) {
+    let is_stopped = |node: &&&Node| !node.is_up() && !changed.restarted.contains(node.id.as_str());
+    let stopped: Vec<&Node> = kept.iter().filter(is_stopped).copied().collect();
+    let Some(first) = stopped.first() else { return };
+    let address = shown_as(role, indexes_of(&stopped));
+    let details = vec![difference("state", Some(first.state.to_string()), Some("running".into()))];
+    let number = stopped.len();
+    draft.change(Sign::Update, address.clone(), number, "start", details, Reason::StoppedOutside, Effect::InPlace);
+    for ids in ids_of(&stopped).chunks(IDS_PER_CALL) {
+        let start = draft.step_after(address.clone(), changed.live.clone(), Action::Start { ids: ids.to_vec() });
+        changed.starting.push(start);
     }
 }
 
@@ -217,49 +276,52 @@ pub(super) fn terminate(draft: &mut Draft, address: &Address, after: &[usize], i
     chunks.map(|ids| draft.step_after(address.clone(), after.to_vec(), Action::Terminate { ids: ids.to_vec() })).collect()
 }
 
-/// A master of another type is resized, its address and volumes stay; any other difference replaces it, old before
-/// new, because its address is fixed.
+/// A master that cannot be changed where it stands goes before its successor comes, because its address is fixed.
 fn replace_master(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, address: Ipv4Addr) {
-    for (node, differences) in &sorted.wrong {
-        let only_type = differences.iter().all(|difference| difference.attribute == "instance_type");
-        if only_type {
-            draft.know(Address::Master, &node.id);
-            let details = differences.clone();
-            draft.change(Sign::Update, Address::Master, 1, "resize", details, Reason::SpecChanged, Effect::NeedsStop);
-            let instance_type = blueprint.template.instance_type.clone();
-            let action = Action::Resize { id: node.id.clone(), instance_type, market: blueprint.template.market };
-            draft.step(Address::Master, &[], action);
-            draft.mend_tags(&Address::Master, &node.id, &node.tags);
-        } else {
-            let summary = format!("1 × {}", blueprint.template.instance_type);
-            let details = differences.clone();
-            draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
-            let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
-            launch(draft, standing, blueprint, &[0], Some(node.private_address.unwrap_or(address)), gone);
-        }
+    for (node, _) in &sorted.wrong {
+        let summary = format!("1 × {}", blueprint.template.instance_type);
+        let details = told_once(&sorted.wrong);
+        draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
+        let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
+        let places = Places::Fixed(node.private_address.unwrap_or(address), &gone);
+        launch(draft, standing, blueprint, &[0], &places);
     }
 }
 
-fn replace_workers(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted) -> Outgoing {
+fn replace_workers(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, places: &Places) -> Outgoing {
     if sorted.wrong.is_empty() {
         return Vec::new();
     }
     let indexes: Vec<u32> = sorted.wrong.iter().map(|(node, _)| node.index).collect();
     let address = shown_as(&blueprint.role, indexes.iter().copied());
-    let summary = format!("{} × {}", indexes.len(), blueprint.template.instance_type);
-    let mut details: Vec<Difference> = Vec::new();
-    let mut told = std::collections::HashSet::new();
-    for difference in sorted.wrong.iter().flat_map(|(_, differences)| differences) {
-        if told.insert((&difference.attribute, &difference.from)) {
-            details.push(difference.clone());
-        }
-    }
-    draft.change(Sign::Replace, address.clone(), indexes.len(), summary, details, Reason::SpecChanged, Effect::Rolling);
-    launch(draft, standing, blueprint, &indexes, None, Vec::new());
+    let summary = summary(blueprint, &indexes);
+    let details = told_once(&sorted.wrong);
+    let goes_first = matches!(places, Places::Pinned(room, _) if indexes.iter().any(|index| room.waiting.contains(index)));
+    let effect = if goes_first { Effect::Replace } else { Effect::Rolling };
+    draft.change(Sign::Replace, address.clone(), indexes.len(), summary, details, Reason::SpecChanged, effect);
+    launch(draft, standing, blueprint, &indexes, places);
     vec![(address, sorted.wrong.iter().map(|(node, _)| node.id.clone()).collect())]
 }
 
-fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, master_address: Ipv4Addr) {
+/// All differences of nodes, each once.
+fn told_once(wrong: &[Wrong]) -> Vec<Difference> {
+    let mut told = std::collections::HashSet::new();
+    let differences = wrong.iter().flat_map(|(_, gaps)| gaps).map(|gap| &gap.difference);
+    differences.filter(|difference| told.insert((&difference.attribute, &difference.from))).cloned().collect()
+}
+
+/// What is launched, in words.
+fn summary(blueprint: &Blueprint, indexes: &[u32]) -> String {
+    let what = format!("{} × {}", indexes.len(), blueprint.template.instance_type);
+    let address = |index: &u32| blueprint.address_of(*index);
+    match (indexes.first().and_then(address), indexes.last().and_then(address)) {
+        (Some(first), Some(last)) if first == last => format!("{what} at {first}"),
+        (Some(first), Some(last)) => format!("{what} at {first}-{last}, a launch each"),
+        _ => what,
+    }
+}
+
+fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, sorted: &Sorted, places: &Places) {
     if sorted.missing.is_empty() {
         return;
     }
@@ -267,20 +329,18 @@ fn launch_missing(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint,
     for index in sorted.missing.iter().copied() {
         match ended(draft, standing, blueprint, index) {
             Some(reason) => {
-                let summary = format!("1 × {}", blueprint.template.instance_type);
+                let summary = summary(blueprint, &[index]);
                 draft.create(shown_as(&blueprint.role, [index]), summary, Reason::EndedOutside(reason));
             }
             None => fresh.push(index),
         }
     }
     if !fresh.is_empty() {
-        let summary = format!("{} × {}", fresh.len(), blueprint.template.instance_type);
+        let summary = summary(blueprint, &fresh);
         let address = shown_as(&blueprint.role, fresh.iter().copied());
         draft.change(Sign::Create, address, fresh.len(), summary, Vec::new(), Reason::NotThere, Effect::InPlace);
     }
-    let fixed = (blueprint.role == Role::Master).then_some(master_address);
-    let after = if fixed.is_some() { standing.cleared.clone() } else { Vec::new() };
-    launch(draft, standing, blueprint, &sorted.missing, fixed, after);
+    launch(draft, standing, blueprint, &sorted.missing, places);
 }
 
 /// Why an index has no node although others of the cluster live on: EC2's reason for the one that ended.
@@ -294,27 +354,32 @@ fn ended(draft: &Draft, standing: &Standing, blueprint: &Blueprint, index: u32) 
 }
 
 /// Launches nodes once all that they are launched into exists. What else makes the network whole is waited for later.
-fn launch(
-    draft: &mut Draft,
-    standing: &Standing,
-    blueprint: &Blueprint,
-    indexes: &[u32],
-    address: Option<Ipv4Addr>,
-    mut after: Vec<usize>,
-) {
-    let master_address = blueprint.master_address;
+fn launch(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint, indexes: &[u32], places: &Places) {
     let mut needs = vec![Address::Subnet, Address::SecurityGroup, ensure_template(draft, blueprint)];
     if let Role::Worker(group) = &blueprint.role {
         needs.push(Address::PlacementGroup(group.clone()));
     }
-    after.extend(draft.creators_of(&needs));
-    if address.is_none() && (!standing.cleared.is_empty() || seat::is_contested(draft)) {
-        after.extend(draft.positions_of(takes_its_address));
+    let mut after = draft.creators_of(&needs);
+    if matches!(places, Places::Free) {
+        // EC2 gives nodes without an address of their own any that is free, another's too.
+        let is_risky = !standing.cleared.is_empty() || seat::is_contested(draft);
+        after.extend(draft.positions_of(|step| takes_its_address(step) && (is_risky || step.address != Address::Master)));
     }
-    let most = usize::try_from(draft.world.limits.launch.instances.capacity).unwrap_or(IDS_PER_CALL).clamp(1, IDS_PER_CALL);
+    // A fixed address takes one instance a call (ec2.md 6.7).
+    let most = if matches!(places, Places::Free) {
+        usize::try_from(draft.world.limits.launch.instances.capacity).unwrap_or(IDS_PER_CALL).clamp(1, IDS_PER_CALL)
+    } else {
+        1
+    };
     let mut terms = terms(draft, blueprint);
     for part in Indexes::new(indexes.iter().copied()).split(most, TAG_VALUE_LIMIT) {
         let shown = shown_as(&blueprint.role, part.iter());
+        let first = part.at(0).unwrap_or_default();
+        let (address, before) = match places {
+            Places::Free => (None, Vec::new()),
+            Places::Fixed(address, gone) => (Some(*address), gone.to_vec()),
+            Places::Pinned(room, gone) => (blueprint.address_of(first), room.before(first, gone)),
+        };
         // The first parts must be whole before a later one may be small: together they are at least as many as will do.
         let least = terms.least.clamp(1, part.len());
         terms.least = terms.least.saturating_sub(part.len());
@@ -330,11 +395,14 @@ fn launch(
             template: blueprint.template_name.clone(),
             fingerprint: blueprint.fingerprint.clone(),
             private_address: address,
-            master_address,
+            master_address: blueprint.master_address,
+            market: blueprint.template.market,
+            root_gibibytes: blueprint.template.root_gibibytes,
             public_address: matches!(draft.spec.network, Network::Own(_)),
             shared_path: draft.spec.shared.path.to_string(),
         };
-        draft.step_after(shown, after.clone(), Action::Launch(launch));
+        let after = after.iter().copied().chain(before).collect();
+        draft.step_after(shown, after, Action::Launch(launch));
     }
     if let Role::Worker(group) = &blueprint.role
         && let Some(kept) = draft.terms.get_mut(group)
@@ -376,11 +444,15 @@ fn generation(standing: &Standing, role: &Role, indexes: &Indexes) -> String {
     fingerprint::of(&ids)
 }
 
+/// Whether the spec has no such group.
+pub(super) fn is_foreign(spec: &ClusterSpec, role: &Role) -> bool {
+    matches!(role, Role::Worker(name) if !spec.workers.iter().any(|group| &group.group == name))
+}
+
 /// Nodes of groups that the spec no longer has.
 fn remove_foreign_groups(draft: &mut Draft, standing: &Standing) {
-    let groups = &draft.spec.workers;
-    let is_foreign = |role: &Role| matches!(role, Role::Worker(name) if !groups.iter().any(|group| &group.group == name));
-    for role in standing.nodes.keys().filter(|role| is_foreign(role)) {
+    let spec = draft.spec;
+    for role in standing.nodes.keys().filter(|role| is_foreign(spec, role)) {
         let nodes = standing.from(role, 0);
         let address = shown_as(role, indexes_of(&nodes));
         let summary = format!("{} × {}", nodes.len(), nodes[0].instance_type);
@@ -397,7 +469,8 @@ fn remove_placement_groups(draft: &mut Draft) {
             continue;
         }
         let after = draft.positions_of(|step| {
-            matches!(step.action, Action::Terminate { .. }) && group_of(&step.address) == group_of(&placement.address)
+            let leaves = matches!(step.action, Action::Terminate { .. } | Action::ChangeStopped { .. });
+            leaves && group_of(&step.address) == group_of(&placement.address)
         });
         let address = placement.address.clone();
         draft.change(Sign::Delete, address.clone(), 1, "placement group", Vec::new(), Reason::NotInSpec, Effect::InPlace);

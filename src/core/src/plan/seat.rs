@@ -32,7 +32,8 @@ pub(super) fn choose(draft: &mut Draft) -> Option<Seat> {
     let is_ours = |address: &Ipv4Addr| subnet.contains(*address) && (of_nodes.contains(address) || !strangers.contains(address));
     let told = told.filter(is_ours).min();
     // AWS keeps the first four addresses and the last (ec2.md 6.6); ours is the first after them that is free.
-    let is_free = |address: &Ipv4Addr| !strangers.contains(address) && !of_nodes.contains(address);
+    let is_pinned = |address: &Ipv4Addr| draft.spec.workers.iter().filter_map(|it| it.addresses).any(|it| it.contains(*address));
+    let is_free = |address: &Ipv4Addr| !strangers.contains(address) && !of_nodes.contains(address) && !is_pinned(address);
     match standing.or(told).or_else(|| subnet.hosts().find(is_free)) {
         Some(address) => Some(Seat { address, cidr }),
         None => {

@@ -114,3 +114,33 @@ proptest! {
         prop_assert_eq!(second.overlaps(first), expected);
     }
 }
+
+#[test]
+fn ranges_are_written_by_their_ends_or_as_networks() {
+    let range: AddressRange = "10.42.0.32/30".parse().unwrap();
+    assert_eq!((range.to_string().as_str(), range.size()), ("10.42.0.32-10.42.0.35", 4));
+    assert_eq!([range.at(0), range.at(3), range.at(4)], [Some([10, 42, 0, 32].into()), Some([10, 42, 0, 35].into()), None]);
+    assert_eq!(
+        told::<AddressRange>("10.0.0.9-10.0.0.4"),
+        "range `10.0.0.9-10.0.0.4` ends before it begins: write `10.0.0.4-10.0.0.9`"
+    );
+    let one = "`10.0.0.9` is not a range of addresses: write `10.0.0.9-10.0.0.9` for this one address";
+    assert_eq!(told::<AddressRange>("10.0.0.9"), one);
+    for text in ["", "-", "10.0.0.4-", "10.0.0.4-10.0.0", "10.0.0.1/30", "10.0.0.4-10.0.0.9-10.0.0.12"] {
+        assert!(text.parse::<AddressRange>().is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn ranges_hold_what_lies_between_their_ends(first in any::<u32>(), more in 0_u32..5000, other in any::<u32>()) {
+        let last = first.saturating_add(more);
+        let range = AddressRange::between(first.into(), last.into()).unwrap();
+        survives(range);
+        prop_assert_eq!(range.contains(other.into()), (first..=last).contains(&other));
+        prop_assert_eq!(range.at(last - first), Some(last.into()));
+        prop_assert_eq!(range.at(last - first + 1), None);
+        let next = AddressRange::between(other.into(), other.saturating_add(more).into()).unwrap();
+        prop_assert_eq!(range.overlaps(next), (first..=last).any(|address| next.contains(address.into())));
+    }
+}

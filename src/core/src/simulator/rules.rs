@@ -76,7 +76,13 @@ impl Simulator {
             }
             Action::Launch(launch) => self.check_launch(launch),
             Action::Start { ids } => self.check_ids(ids),
-            Action::Resize { id, .. } => self.check_ids(std::slice::from_ref(id)),
+            Action::SetInstanceProfile { .. }
+            | Action::SetSecurityGroup { .. }
+            | Action::SetMetadataOptions { .. }
+            | Action::GrowRoots { .. }
+            | Action::GrowRootFileSystems { .. }
+            | Action::ChangeStopped { .. }
+            | Action::ReplaceRoot(_) => self.check_change(&step.action),
             Action::AwaitRunning { nodes } => {
                 let running = self.instances.iter().filter(|it| it.node.state == NodeState::Running);
                 let running: HashSet<&String> = running.map(|it| &it.node.id).collect();
@@ -94,7 +100,7 @@ impl Simulator {
             }
             Action::DeleteTemplate { .. } => {}
             Action::DeletePlacementGroup { name } => {
-                let used = self.instances.iter().any(|it| it.placement_group.as_ref() == Some(name));
+                let used = self.instances.iter().any(|it| it.node.placement_group.as_ref() == Some(name));
                 assert!(!used, "DeletePlacementGroup: InvalidPlacementGroup.InUse");
             }
             Action::DeleteSecurityGroup { id } => {
@@ -136,12 +142,12 @@ impl Simulator {
         id
     }
 
-    fn security_group(&self) -> &SecurityGroup {
+    pub(super) fn security_group(&self) -> &SecurityGroup {
         let id = self.known(&Address::SecurityGroup);
         self.security_groups.iter().find(|it| it.id == id).expect("InvalidGroup.NotFound")
     }
 
-    fn check_ids(&self, ids: &[String]) {
+    pub(super) fn check_ids(&self, ids: &[String]) {
         assert!(ids.len() <= IDS_PER_CALL, "InvalidParameterValue: too many ids");
         let known: HashSet<&String> = self.instances.iter().map(|it| &it.node.id).collect();
         assert!(ids.iter().all(|id| known.contains(id)), "InvalidInstanceID.NotFound");

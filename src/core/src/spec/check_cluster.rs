@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::check_capacity;
 use super::cluster::{ClusterSpec, Market, Network, OwnNetwork, Placement};
+use super::{check_addresses, check_capacity};
 use crate::names::TextForm;
 use crate::quantity::Ipv4Network;
 use crate::yaml::{Node, Problem};
@@ -35,6 +35,7 @@ pub(super) fn check(spec: &ClusterSpec, tree: &Node) -> Vec<Problem> {
     ssh_networks(spec.network.ssh_from(), tree, &mut problems);
     groups(spec, tree, &mut problems);
     check_capacity::check(spec, tree, &mut problems);
+    problems.extend(check_addresses::check(spec, tree));
     tags(&spec.tags, tree, &mut problems);
     problems
 }

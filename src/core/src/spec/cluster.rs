@@ -9,7 +9,7 @@ use super::capacity::Rung;
 use super::image::AmiReference;
 use crate::instance_types::InstanceType;
 use crate::names::{ClusterName, GroupName, ImageName, InstanceProfileName, NodePath, Region, SubnetId, VpcId, Zone};
-use crate::quantity::{Ipv4Network, VolumeSize};
+use crate::quantity::{AddressRange, Ipv4Network, VolumeSize};
 
 /// A cluster: one master and any number of worker groups in one subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -168,6 +168,9 @@ pub struct WorkerGroup {
     /// Their instance profile, instead of the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_profile: Option<InstanceProfileName>,
+    /// Where their private addresses lie: worker 0 has the first, worker 1 the second. EC2 chooses if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressRange>,
 }
 
 /// The image of a node: a recipe, or an AMI that exists.

@@ -4,6 +4,7 @@
 //! handed in. A loaded spec is valid by construction.
 
 mod capacity;
+mod check_addresses;
 mod check_capacity;
 mod check_cluster;
 mod check_image;
