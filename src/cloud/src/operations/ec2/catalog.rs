@@ -1,6 +1,6 @@
 //! What EC2 offers: instance types, zones, regions, prices, account attributes.
 
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
 
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_options::find_type;
@@ -379,5 +379,5 @@ fn zones_asked(ec2: &Ec2, zone: Option<&str>, id: Option<&str>) -> Result<Vec<St
 
 /// When prices last changed: at the start of the hour.
 fn price_time(now: Timestamp) -> Timestamp {
-    now.saturating_sub((now.as_second().rem_euclid(3600)).seconds()).unwrap_or(now)
+    Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(3600)).unwrap_or(now)
 }
