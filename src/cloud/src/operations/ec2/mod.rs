@@ -53,6 +53,7 @@ mod spot;
 mod tags;
 mod turn;
 mod unbuilt;
+mod uniform;
 mod unkind;
 mod volume;
 mod volume_status;
