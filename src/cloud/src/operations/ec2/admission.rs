@@ -46,7 +46,8 @@ const STRUCTURES: &[(&str, &[&str])] = &[
     ("PrivateIpAddresses", &["PrivateIpAddress", "Primary"]),
     ("Attachment", &["AttachmentId", "DeleteOnTermination", "DefaultEnaQueueCount", "EnaQueueCount"]),
     ("LaunchPermission", &["Add", "Remove"]),
-    ("CreateVolumePermission", &["Add", "Remove"]),
+    // Unlike images, snapshots are not shared with organisations.
+    ("CreateVolumePermission", &["Add.UserId", "Add.Group", "Remove.UserId", "Remove.Group"]),
     ("Add", &["UserId", "Group", "OrganizationArn", "OrganizationalUnitArn"]),
     ("Remove", &["UserId", "Group", "OrganizationArn", "OrganizationalUnitArn"]),
     ("DnsOptions", &["DnsRecordIpType", "PrivateDnsOnlyForInboundResolverEndpoint"]),
