@@ -5,9 +5,16 @@ strict cloud raises at the first answer that is not as the scenario says; one th
 so that two clouds can be compared step by step.
 """
 
+import time
 import traceback
+import urllib.error
+import urllib.request
+import uuid
 
+import botocore.auth
+import botocore.awsrequest
 import botocore.config
+import botocore.credentials
 import botocore.exceptions
 import botocore.paginate
 import botocore.session
@@ -77,20 +84,33 @@ class Cloud:
 
     def refused(self, code, service, action, form=None, **params):
         """Calls an action that must fail with this code; nothing is validated before it is sent."""
-        step = self._send(service, action, params, form, validates=False)
+        step = self._send(service, action, params, form, validates=False, kind="refused")
         step["expected"] = code
         error = step.get("error", {"code": "no error", "status": 200, "message": f"{code} was expected"})
         if self.strict and error["code"] != code:
             raise Refused(error["code"], error["status"], f"{error['message']} ({code} was expected)")
 
+    def post(self, service, headers, body):
+        """Signs a request that no client of botocore's would make; answers status and body, and is no step."""
+        # A call of its own, as SDKs say it: nobody carries out the same request twice.
+        headers = headers | {"amz-sdk-invocation-id": str(uuid.uuid4())}
+        request = botocore.awsrequest.AWSRequest("POST", f"{self.endpoint}/", headers, body)
+        keys = botocore.credentials.Credentials(self.keys["aws_access_key_id"], self.keys["aws_secret_access_key"])
+        botocore.auth.SigV4Auth(keys, service, self.region).add_auth(request)
+        sent = urllib.request.Request(request.url, body.encode(), dict(request.headers), method="POST")
+        try:
+            with urllib.request.urlopen(sent, timeout=PATIENCE_SECONDS) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
     def pages(self, service, action, result_key, page_size, **params):
         """All results of an action, gathered by botocore's paginator."""
-        client = self.client(service)
         model = self.session.get_service_model(service).operation_model(action)
         config = self.session.get_paginator_model(service).get_paginator(action)
 
         def method(**page):
-            step = self._send(service, action, page)
+            step = self._send(service, action, page, kind="page")
             if "error" in step:
                 raise Refused(**step["error"])
             return step["answer"]
@@ -122,12 +142,13 @@ class Cloud:
                 # Only the last of a waiter's calls is a step: how many there are is a matter of time.
                 self.transcript.pop()
                 self.count -= 1
-            last["step"] = self._send(service, config.operation, call)
+            last["step"] = self._send(service, config.operation, call, kind="wait")
             last["step"]["waiter"] = waiter_name
             if "error" in last["step"]:
                 error = last["step"]["error"]
                 return {"Error": {"Code": error["code"], "Message": error["message"]}}
-            return last["step"]["answer"]
+            # Some waiters look at the status alone.
+            return last["step"]["answer"] | {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
         attempts = int(PATIENCE_SECONDS / POLL_SECONDS) if self.strict else 40
         try:
@@ -139,13 +160,37 @@ class Cloud:
                 raise
         return last["step"].get("answer", {})
 
-    def _send(self, service, action, params, form=None, validates=True):
-        """Sends one call and writes it down."""
+    def paginators(self, service):
+        """The actions that botocore pages through."""
+        try:
+            return self.session.get_paginator_model(service)._paginator_config
+        except botocore.exceptions.UnknownServiceError:
+            return {}
+
+    def waiters(self, service):
+        """botocore's waiters, each with the action that it asks."""
+        try:
+            model = self.session.get_waiter_model(service)
+        except botocore.exceptions.UnknownServiceError:
+            return {}
+        return {name: model.get_waiter(name).operation for name in model.waiter_names}
+
+    def until(self, holds, what):
+        """Waits until a condition holds; a cloud that is not strict may never bring it about."""
+        begun = time.monotonic()
+        while not holds():
+            if time.monotonic() - begun > (PATIENCE_SECONDS if self.strict else 2):
+                raise AssertionError(f"{what} never came about")
+            time.sleep(POLL_SECONDS)
+
+    def _send(self, service, action, params, form=None, validates=True, kind="call"):
+        """Sends one call and writes it down as a step of this kind: `call`, `refused`, `page` or `wait`."""
         client = self.client(service, validates)
         self.count += 1
         step = {
             "label": f"{self.scenario}: {self.count}",
             "scenario": self.scenario,
+            "kind": kind,
             "service": service,
             "action": action,
             "params": params,
@@ -166,6 +211,8 @@ class Cloud:
             said = error.response["Error"]
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             step["error"] = {"code": said.get("Code", ""), "status": status, "message": said.get("Message", "")}
+            # The one member that errors of the EBS direct API have beside.
+            step["reason"] = error.response.get("Reason")
         finally:
             if form:
                 client.meta.events.unregister(unique, add)
