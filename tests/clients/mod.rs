@@ -1,6 +1,7 @@
 //! The local cloud in the eyes of clients that its authors did not write: botocore, whose service model judges every
 //! answer, and the official `aws` command.
 
+mod aws;
 mod codes;
 
 use std::path::Path;
