@@ -1,12 +1,11 @@
 //! moto as a server: a cloud that ewulf's authors did not write, with what tests/moto/server.py adds.
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::world::Ground;
+use crate::world::{Ground, python};
 
 /// Lists moto at one version.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/requirements.txt");
@@ -29,7 +28,7 @@ pub struct Moto {
 
 impl Moto {
     pub fn start() -> Self {
-        let python = python();
+        let python = python::interpreter("moto", REQUIREMENTS);
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let state = folder.path().join("cloud");
         let project = folder.path().join("project");
@@ -84,24 +83,4 @@ impl Drop for Moto {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
-}
-
-/// The interpreter of an environment with moto, made anew whenever its version changes.
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto");
-    let interpreter = venv.join("bin/python");
-    let wanted = std::fs::read(REQUIREMENTS).expect("the list is there");
-    let stamp = venv.join("installed.txt");
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return interpreter;
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--requirement", REQUIREMENTS]));
-    std::fs::write(&stamp, wanted).expect("the environment is writable");
-    interpreter
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "tests and benches each use a part of it")]
 
 mod inventory;
+pub mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

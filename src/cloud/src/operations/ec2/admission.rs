@@ -9,7 +9,7 @@ use crate::wire::error::ApiError;
 use crate::wire::query::{Query, plain};
 
 /// What every call may carry beside its own parameters.
-const COMMON: [&str; 2] = ["Action", "Version"];
+pub(super) const COMMON: [&str; 2] = ["Action", "Version"];
 
 /// Structures by their name at the end of a path, with all their members: a list of parameters that names one admits
 /// these members and nothing else below it. Names are those of EC2's service model.
@@ -46,7 +46,8 @@ const STRUCTURES: &[(&str, &[&str])] = &[
     ("PrivateIpAddresses", &["PrivateIpAddress", "Primary"]),
     ("Attachment", &["AttachmentId", "DeleteOnTermination", "DefaultEnaQueueCount", "EnaQueueCount"]),
     ("LaunchPermission", &["Add", "Remove"]),
-    ("CreateVolumePermission", &["Add", "Remove"]),
+    // Unlike images, snapshots are not shared with organisations.
+    ("CreateVolumePermission", &["Add.UserId", "Add.Group", "Remove.UserId", "Remove.Group"]),
     ("Add", &["UserId", "Group", "OrganizationArn", "OrganizationalUnitArn"]),
     ("Remove", &["UserId", "Group", "OrganizationArn", "OrganizationalUnitArn"]),
     ("DnsOptions", &["DnsRecordIpType", "PrivateDnsOnlyForInboundResolverEndpoint"]),
@@ -101,6 +102,14 @@ fn check(path: &str, name: &str, parameters: &[&str], ignored: &[Reasoned], refu
             Err(ApiError::new("UnsupportedOperation", format!("The parameter {path} is not supported by this cloud: {why}.")))
         }
         None => Err(ApiError::unknown_parameter(path)),
+    }
+}
+
+/// The paths of all scalars that a listed name stands for.
+pub(super) fn spelled_out(listed: &str) -> Vec<String> {
+    match STRUCTURES.iter().find(|(known, _)| Some(*known) == listed.rsplit('.').next()) {
+        Some((_, members)) => members.iter().flat_map(|member| spelled_out(&format!("{listed}.{member}"))).collect(),
+        None => vec![listed.to_owned()],
     }
 }
 

@@ -1,6 +1,6 @@
 //! What EC2 offers: instance types, zones, regions, prices, account attributes.
 
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
 
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_options::find_type;
@@ -33,22 +33,31 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 fn describe_types(_turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 22] = [
+    const FILTERS: [&str; 33] = [
         "auto-recovery-supported",
         "bare-metal",
         "burstable-performance-supported",
         "current-generation",
+        "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps",
+        "ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps",
         "free-tier-eligible",
         "hypervisor",
+        "instance-storage-info.nvme-support",
+        "instance-storage-info.total-size-in-gb",
         "instance-storage-supported",
         "instance-type",
         "memory-info.size-in-mib",
+        "network-info.efa-info.maximum-efa-interfaces",
         "network-info.efa-supported",
+        "network-info.ipv4-addresses-per-interface",
+        "network-info.ipv6-addresses-per-interface",
         "network-info.maximum-network-cards",
+        "network-info.maximum-network-interfaces",
         "network-info.network-performance",
         "placement-group-info.supported-strategies",
         "processor-info.manufacturer",
         "processor-info.supported-architecture",
+        "processor-info.sustained-clock-speed-in-ghz",
         "supported-boot-mode",
         "supported-root-device-type",
         "supported-usage-class",
@@ -56,6 +65,8 @@ fn describe_types(_turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
         "vcpu-info.default-cores",
         "vcpu-info.default-threads-per-core",
         "vcpu-info.default-vcpus",
+        "vcpu-info.valid-cores",
+        "vcpu-info.valid-threads-per-core",
     ];
     let filters = Filters::read(query, &FILTERS)?;
     // 100 at most, and 100 when nothing is asked.
@@ -79,28 +90,43 @@ fn describe_types(_turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
 
 fn type_values(kind: &InstanceType, name: &str) -> Vec<String> {
     let many = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let numbers = |values: &[u32]| values.iter().map(u32::to_string).collect();
+    let stored = |value: String| if kind.instance_store_gb > 0 { vec![value] } else { Vec::new() };
     vec![match name {
         "auto-recovery-supported" => "true".to_owned(),
         "bare-metal" => "false".to_owned(),
         "burstable-performance-supported" => kind.burstable().to_string(),
         "current-generation" => "true".to_owned(),
+        "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps" => kind.ebs_baseline_mbps.to_string(),
+        "ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps" => kind.ebs_maximum_mbps.to_string(),
         "free-tier-eligible" => (kind.name == "t3.micro").to_string(),
         "hypervisor" => "nitro".to_owned(),
+        "instance-storage-info.nvme-support" => return stored("required".to_owned()),
+        "instance-storage-info.total-size-in-gb" => return stored(kind.instance_store_gb.to_string()),
         "instance-storage-supported" => (kind.instance_store_gb > 0).to_string(),
         "instance-type" => kind.name.to_owned(),
         "memory-info.size-in-mib" => kind.memory_mib.to_string(),
+        "network-info.efa-info.maximum-efa-interfaces" if kind.efa_interfaces == 0 => return Vec::new(),
+        "network-info.efa-info.maximum-efa-interfaces" => kind.efa_interfaces.to_string(),
         "network-info.efa-supported" => (kind.efa_interfaces > 0).to_string(),
+        "network-info.ipv4-addresses-per-interface" | "network-info.ipv6-addresses-per-interface" => {
+            kind.addresses_per_interface.to_string()
+        }
+        "network-info.maximum-network-interfaces" => kind.interfaces.to_string(),
         "network-info.maximum-network-cards" => kind.network_cards.to_string(),
         "network-info.network-performance" => kind.network_performance.to_owned(),
         "placement-group-info.supported-strategies" => return many(&kind.strategies),
         "processor-info.manufacturer" => kind.manufacturer.to_owned(),
         "processor-info.supported-architecture" => "x86_64".to_owned(),
+        "processor-info.sustained-clock-speed-in-ghz" => kind.clock_ghz.to_string(),
         "supported-boot-mode" => return many(&["legacy-bios", "uefi"]),
         "supported-root-device-type" => "ebs".to_owned(),
         "supported-usage-class" => return many(usage_classes(kind)),
         "supported-virtualization-type" => "hvm".to_owned(),
         "vcpu-info.default-cores" => kind.cores.to_string(),
         "vcpu-info.default-threads-per-core" => kind.threads_per_core.to_string(),
+        "vcpu-info.valid-cores" => return numbers(&kind.valid_cores),
+        "vcpu-info.valid-threads-per-core" => return numbers(&kind.valid_threads_per_core),
         _ => kind.vcpus.to_string(),
     }]
 }
@@ -379,5 +405,5 @@ fn zones_asked(ec2: &Ec2, zone: Option<&str>, id: Option<&str>) -> Result<Vec<St
 
 /// When prices last changed: at the start of the hour.
 fn price_time(now: Timestamp) -> Timestamp {
-    now.saturating_sub((now.as_second().rem_euclid(3600)).seconds()).unwrap_or(now)
+    Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(3600)).unwrap_or(now)
 }

@@ -15,13 +15,16 @@ use crate::wire::xml::Xml;
 /// EC2 keeps the last 64 KB.
 const KEPT: usize = 64 * 1024;
 
+/// What it accepts, `Latest` without any use of it.
+pub(super) const PARAMETERS: [&str; 5] = ["InstanceId", "Latest", "Action", "Version", "DryRun"];
+
 /// What it ignores: action, parameter, reason.
 pub(super) const IGNORED: [(&str, &str, &str); 1] =
     [("GetConsoleOutput", "Latest", "the answer is always what the node has written by now")];
 
 /// `GetConsoleOutput`.
 pub(super) async fn get_output(cloud: &Arc<Cloud>, query: &Query) -> Result<Xml, ApiError> {
-    query.only(&["InstanceId", "Latest", "Action", "Version", "DryRun"])?;
+    query.only(&PARAMETERS)?;
     let id = query.required("InstanceId")?.to_owned();
     let has_root = turn::INSTANCE.find(&cloud.state().ec2.instances, &id)?.has_root;
     if query.boolean("DryRun")?.unwrap_or(false) {

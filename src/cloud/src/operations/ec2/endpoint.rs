@@ -250,8 +250,9 @@ fn put(xml: &mut Xml, turn: &Turn<'_>, endpoint: &VpcEndpoint) {
 }
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters =
-        Filters::read(query, &["tag", "service-name", "vpc-endpoint-id", "vpc-endpoint-state", "vpc-endpoint-type", "vpc-id"])?;
+    const FILTERS: [&str; 7] =
+        ["tag", "ip-address-type", "service-name", "vpc-endpoint-id", "vpc-endpoint-state", "vpc-endpoint-type", "vpc-id"];
+    let filters = Filters::read(query, &FILTERS)?;
     // The model has no bounds; a page is 1000 at most.
     let page = Page::within(query, 1..=1000, usize::MAX)?;
     let ids = query.list("VpcEndpointId");
@@ -260,6 +261,9 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         |endpoint| {
             filters.admit(&endpoint.tags, |name| {
                 vec![match name {
+                    // Gateways have none.
+                    "ip-address-type" if endpoint.gateway => return Vec::new(),
+                    "ip-address-type" => "ipv4".to_owned(),
                     "service-name" => endpoint.service.clone(),
                     "vpc-endpoint-id" => endpoint.id.clone(),
                     "vpc-endpoint-state" => endpoint.state(turn.now).to_owned(),

@@ -5,25 +5,32 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::uniform::{self, Uniform};
 use crate::model::ec2::Tags;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
 
 /// The filters of one call: a resource must match each, by any of its values.
-pub(super) struct Filters<'a>(Vec<(&'a str, Vec<&'a str>)>);
+pub(super) struct Filters<'a> {
+    telling: Vec<(&'a str, Vec<&'a str>)>,
+    /// Whether a filter that all resources answer alike admits none of them.
+    admit_nothing: bool,
+}
 
 impl<'a> Filters<'a> {
-    /// Reads `Filter.N`; a name that is neither known nor about tags is refused.
+    /// Reads `Filter.N`; a name that is neither known nor about tags is refused, unless all resources answer it alike.
     pub fn read(query: &'a Query, known: &[&str]) -> Result<Self, ApiError> {
-        let mut filters = Vec::new();
+        let mut filters = Self { telling: Vec::new(), admit_nothing: false };
+        let action = query.text("Action").unwrap_or_default();
         let mut count = 0;
         for filter in query.structures("Filter") {
             let name = filter.required("Name")?;
             let about_tags = name.starts_with("tag:") || name == "tag-key";
             // `tag` among the known names stands for filters about tags; it is none by itself.
             let admitted = if about_tags { known.contains(&"tag") } else { name != "tag" && known.contains(&name) };
-            if !admitted {
+            let alike = if admitted { None } else { uniform::meaning(action, name) };
+            if !admitted && alike.is_none() {
                 return Err(ApiError::invalid_value(format!("The filter '{name}' is invalid")));
             }
             let values = filter.list("Value");
@@ -31,7 +38,15 @@ impl<'a> Filters<'a> {
                 return Err(ApiError::invalid_value(format!("The filter '{name}' has no values")));
             }
             count += values.len();
-            filters.push((name, values));
+            match alike {
+                None => filters.telling.push((name, values)),
+                Some(Uniform::All(value)) => filters.admit_nothing |= !values.iter().any(|pattern| wildcard(pattern, value)),
+                Some(Uniform::Nothing) => filters.admit_nothing = true,
+                Some(Uniform::Unsaid) => {
+                    let message = format!("The filter '{name}' is not supported by this cloud.");
+                    return Err(ApiError::new("UnsupportedOperation", message));
+                }
+            }
         }
         // EC2's limit for one call.
         if count > 200 {
@@ -40,21 +55,22 @@ impl<'a> Filters<'a> {
                 "The maximum number of filter values specified on a single call is 200",
             ));
         }
-        Ok(Self(filters))
+        Ok(filters)
     }
 
     /// Whether a resource with these tags, and with what `values` says of each other filter's name, is admitted.
     pub fn admit(&self, tags: &Tags, values: impl Fn(&str) -> Vec<String>) -> bool {
-        self.0.iter().all(|(name, patterns)| {
-            let matches_any = |value: &str| patterns.iter().any(|pattern| wildcard(pattern, value));
-            if let Some(key) = name.strip_prefix("tag:") {
-                tags.get(key).is_some_and(|value| matches_any(value))
-            } else if *name == "tag-key" {
-                tags.keys().any(|key| matches_any(key))
-            } else {
-                values(name).iter().any(|value| matches_any(value))
-            }
-        })
+        !self.admit_nothing
+            && self.telling.iter().all(|(name, patterns)| {
+                let matches_any = |value: &str| patterns.iter().any(|pattern| wildcard(pattern, value));
+                if let Some(key) = name.strip_prefix("tag:") {
+                    tags.get(key).is_some_and(|value| matches_any(value))
+                } else if *name == "tag-key" {
+                    tags.keys().any(|key| matches_any(key))
+                } else {
+                    values(name).iter().any(|value| matches_any(value))
+                }
+            })
     }
 }
 
@@ -214,6 +230,27 @@ mod tests {
                 prop_assert!(part.len() <= count);
             }
         }
+    }
+
+    #[test]
+    fn a_filter_that_all_resources_answer_alike_admits_all_or_none() {
+        let outcome = |name: &str, value: &str| {
+            let form = format!("Action=DescribeSubnets&Filter.1.Name={name}&Filter.1.Value.1={value}");
+            let query = Query::parse(&form).unwrap();
+            Filters::read(&query, &["vpc-id"]).map(|filters| filters.admit(&Tags::new(), |_| Vec::new()))
+        };
+        for (name, value, expected) in [
+            ("ipv6-native", "false", Ok(true)),
+            ("ipv6-native", "f*", Ok(true)),
+            ("ipv6-native", "true", Ok(false)),
+            ("outpost-arn", "*", Ok(false)),
+            ("colour", "red", Err("InvalidParameterValue")),
+        ] {
+            let found = outcome(name, value);
+            assert_eq!(found.as_ref().map_err(|error| error.code.as_ref()).copied(), expected, "{name}={value}");
+        }
+        let query = Query::parse("Action=DescribeImages&Filter.1.Name=image-allowed&Filter.1.Value.1=true").unwrap();
+        assert!(Filters::read(&query, &["name"]).is_err_and(|error| error.code == "UnsupportedOperation"));
     }
 
     #[test]

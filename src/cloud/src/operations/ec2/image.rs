@@ -218,7 +218,7 @@ fn put_image(xml: &mut Xml, image: &Image, ec2: &Ec2, now: Timestamp) {
 }
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 25] = [
+    const FILTERS: [&str; 28] = [
         "tag",
         "architecture",
         "block-device-mapping.delete-on-termination",
@@ -227,6 +227,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "block-device-mapping.snapshot-id",
         "block-device-mapping.volume-size",
         "block-device-mapping.volume-type",
+        "boot-mode",
         "creation-date",
         "description",
         "ena-support",
@@ -240,6 +241,8 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "platform-details",
         "root-device-name",
         "root-device-type",
+        "source-image-id",
+        "source-image-region",
         "source-instance-id",
         "state",
         "sriov-net-support",
@@ -269,7 +272,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         .values()
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
         .filter(|image| owned(ec2, &image.owner, &owners) && executable(image) && !hidden(image))
-        .filter(|image| filters.admit(&image.tags, |name| values(image, name)));
+        .filter(|image| filters.admit(&image.tags, |name| values(ec2, image, name)));
     let (found, token) = page.cut(found, |image| image.id.clone());
     let mut xml = Xml::new();
     xml.list("imagesSet", found, |xml, image| put_image(xml, image, ec2, now));
@@ -277,7 +280,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     Ok(xml)
 }
 
-fn values(image: &Image, name: &str) -> Vec<String> {
+fn values(ec2: &Ec2, image: &Image, name: &str) -> Vec<String> {
     let of_devices = |value: fn(&ImageDevice) -> String| image.devices.iter().map(value).collect();
     vec![match name {
         "architecture" => image.traits.architecture.clone(),
@@ -291,6 +294,7 @@ fn values(image: &Image, name: &str) -> Vec<String> {
         }
         "block-device-mapping.volume-size" => return of_devices(|device| device.gibibytes.to_string()),
         "block-device-mapping.volume-type" => return of_devices(|device| device.volume_type.clone()),
+        "boot-mode" => return image.traits.boot_mode.iter().cloned().collect(),
         "creation-date" => wire_time(image.created),
         "description" => image.description.clone(),
         "ena-support" => image.traits.ena_support.to_string(),
@@ -303,6 +307,9 @@ fn values(image: &Image, name: &str) -> Vec<String> {
         "platform-details" => "Linux/UNIX".to_owned(),
         "root-device-name" => image.root_device.clone(),
         "root-device-type" => "ebs".to_owned(),
+        "source-image-id" => return image.source_image_id.iter().cloned().collect(),
+        // Images are copied within the one region.
+        "source-image-region" => return image.source_image_id.iter().map(|_| ec2.region.clone()).collect(),
         "source-instance-id" => return image.source_instance_id.iter().cloned().collect(),
         "state" => image.state.wire().to_owned(),
         "sriov-net-support" => return image.traits.sriov.iter().cloned().collect(),

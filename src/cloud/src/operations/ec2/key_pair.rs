@@ -50,10 +50,12 @@ fn new_name<'a>(ec2: &Ec2, query: &'a Query) -> Result<&'a str, ApiError> {
     Ok(name)
 }
 
+/// What [`create`] accepts.
+pub(super) const PARAMETERS: [&str; 7] = ["KeyName", "KeyType", "KeyFormat", "TagSpecification", "Action", "Version", "DryRun"];
+
 /// `CreateKeyPair`: outside the model's lock, since an RSA key takes a moment to find.
 pub(super) async fn create(cloud: &Arc<Cloud>, query: &Query) -> Result<Xml, ApiError> {
-    let known = ["KeyName", "KeyType", "KeyFormat", "TagSpecification", "Action", "Version", "DryRun"];
-    admit_structure(query, &known, &[], &[])?;
+    admit_structure(query, &PARAMETERS, &[], &[])?;
     query.required("KeyName")?;
     let kind = match query.text("KeyType") {
         None | Some("rsa") => KeyKind::Rsa,

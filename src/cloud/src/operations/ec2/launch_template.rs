@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::admission::admit_structure;
 use super::describe_instances::UNMANAGED;
 use super::filter::{Filters, Page, put_next_token};
-use super::launch_options::resolve;
+use super::launch_options::{resolve, user_data};
 use super::launch_request::{IGNORED, REFUSED, SHARED, find_template, version_number};
 use super::turn::{self, Operation, Reasoned, Turn, put_tags, tag_specifications, tags_for, wire_time};
 use crate::model::ec2::{Ec2, LaunchTemplate, LaunchTemplateVersion, new_id};
@@ -83,6 +83,8 @@ fn read_data(query: &Query) -> Result<Query, ApiError> {
     if data.leaves().is_empty() {
         return Err(ApiError::missing_parameter("LaunchTemplateData"));
     }
+    // One of the few things that are looked at before a launch (ec2.md 6.2), and by another code than there.
+    user_data(data.text("UserData")).map_err(|error| ApiError::new("InvalidUserData.Malformed", error.message))?;
     Ok(data)
 }
 

@@ -53,6 +53,7 @@ mod spot;
 mod tags;
 mod turn;
 mod unbuilt;
+mod uniform;
 mod unkind;
 mod volume;
 mod volume_status;
@@ -143,6 +144,25 @@ pub fn ignored_parameters() -> impl Iterator<Item = (&'static str, &'static str,
     let of_action =
         |operation: &'static Operation| operation.ignored.iter().map(|(parameter, why)| (operation.name, *parameter, *why));
     OPERATIONS.iter().copied().flatten().flat_map(of_action).chain(console::IGNORED)
+}
+
+/// What actions accept, read or ignored: action, and the path of a scalar without list numbers, or a path with `.*` at its
+/// end for whatever is below it.
+pub fn accepted_parameters() -> impl Iterator<Item = (&'static str, String)> {
+    let of_action = |operation: &'static Operation| {
+        let dry_run = (operation.has_dry_run && !WITHOUT_DRY_RUN.contains(&operation.name)).then_some("DryRun");
+        let ignored = operation.ignored.iter().map(|(parameter, _)| *parameter);
+        operation.parameters.iter().copied().chain(ignored).chain(dry_run).map(|listed| (operation.name, listed))
+    };
+    let asking = [("CreateKeyPair", key_pair::PARAMETERS.as_slice()), ("GetConsoleOutput", &console::PARAMETERS)];
+    let of_asking = asking.into_iter().flat_map(|(action, listed)| listed.iter().map(move |listed| (action, *listed)));
+    OPERATIONS
+        .iter()
+        .copied()
+        .flatten()
+        .flat_map(of_action)
+        .chain(of_asking.filter(|(_, listed)| !admission::COMMON.contains(listed)))
+        .flat_map(|(action, listed)| admission::spelled_out(listed).into_iter().map(move |path| (action, path)))
 }
 
 /// Carries out one action; answers with what its XML document says.

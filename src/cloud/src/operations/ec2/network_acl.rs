@@ -131,7 +131,7 @@ fn put(xml: &mut Xml, ec2: &Ec2, acl: &NetworkAcl) {
 }
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 16] = [
+    const FILTERS: [&str; 18] = [
         "tag",
         "association.association-id",
         "association.network-acl-id",
@@ -139,6 +139,8 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "default",
         "entry.cidr",
         "entry.egress",
+        "entry.icmp.code",
+        "entry.icmp.type",
         "entry.ipv6-cidr",
         "entry.port-range.from",
         "entry.port-range.to",
@@ -176,6 +178,8 @@ fn values(ec2: &Ec2, acl: &NetworkAcl, name: &str) -> Vec<String> {
         "default" => vec![acl.is_default.to_string()],
         "entry.cidr" => entries(|entry| matches!(entry.peer, AclPeer::V4(_)).then(|| peer_text(entry.peer))),
         "entry.egress" => entries(|entry| Some(entry.egress.to_string())),
+        "entry.icmp.code" => entries(|entry| entry.icmp.map(|(_, code)| code.to_string())),
+        "entry.icmp.type" => entries(|entry| entry.icmp.map(|(kind, _)| kind.to_string())),
         "entry.ipv6-cidr" => entries(|entry| matches!(entry.peer, AclPeer::V6(_)).then(|| peer_text(entry.peer))),
         "entry.port-range.from" => entries(|entry| entry.ports.map(|(from, _)| from.to_string())),
         "entry.port-range.to" => entries(|entry| entry.ports.map(|(_, to)| to.to_string())),

@@ -145,7 +145,7 @@ fn delete(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 const SERVICE: &str = "amazon-aws";
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 33] = [
+    const FILTERS: [&str; 34] = [
         "tag",
         "addresses.association.owner-id",
         "addresses.association.public-ip",
@@ -156,6 +156,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "association.ip-owner-id",
         "association.public-dns-name",
         "association.public-ip",
+        "attachment.attach-time",
         "attachment.attachment-id",
         "attachment.delete-on-termination",
         "attachment.device-index",
@@ -222,6 +223,7 @@ pub(super) fn values(ec2: &Ec2, one: &InterfaceView<'_>, name: &str) -> Vec<Stri
             return some(first().and_then(|public| ec2.public_dns_name(one.vpc_id, public.address)));
         }
         "association.public-ip" => return some(first().map(|public| public.address.to_string())),
+        "attachment.attach-time" => return some(attachment.map(|attachment| wire_time(attachment.at))),
         "attachment.attachment-id" => return some(attachment.map(|attachment| attachment.id.to_owned())),
         "attachment.delete-on-termination" => {
             return some(attachment.map(|attachment| attachment.delete_on_termination.to_string()));

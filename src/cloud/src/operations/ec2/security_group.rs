@@ -95,7 +95,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
 }
 
 fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 22] = [
+    const FILTERS: [&str; 24] = [
         "tag",
         "group-id",
         "group-name",
@@ -110,6 +110,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "ip-permission.protocol",
         "ip-permission.group-id",
         "ip-permission.group-name",
+        "ip-permission.user-id",
         "egress.ip-permission.cidr",
         "egress.ip-permission.ipv6-cidr",
         "egress.ip-permission.prefix-list-id",
@@ -118,6 +119,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         "egress.ip-permission.protocol",
         "egress.ip-permission.group-id",
         "egress.ip-permission.group-name",
+        "egress.ip-permission.user-id",
     ];
     let filters = Filters::read(query, &FILTERS)?;
     let page = Page::read(query)?;
@@ -178,6 +180,7 @@ fn group_values(ec2: &Ec2, group: &SecurityGroup, name: &str) -> Vec<String> {
         "ip-permission.from-port" => of_rules(|_, rule| rule.ports.map(|(from, _)| from.to_string())),
         "ip-permission.to-port" => of_rules(|_, rule| rule.ports.map(|(_, to)| to.to_string())),
         "ip-permission.protocol" => of_rules(|_, rule| Some(rule.protocol.to_string())),
+        "ip-permission.user-id" => of_rules(|ec2, rule| rule.target.group().map(|_| ec2.account.clone())),
         "ip-permission.group-id" => of_rules(|_, rule| rule.target.group().map(str::to_owned)),
         _ => of_rules(|ec2, rule| Some(ec2.security_groups.get(rule.target.group()?)?.name.clone())),
     }

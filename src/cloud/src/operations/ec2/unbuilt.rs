@@ -22,7 +22,38 @@ const UNBUILT: &[(&str, &[(&str, &str)])] = &[
             ("EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled", "false"),
         ],
     ),
+    ("AttachVolume", &[("EbsCardIndex", "0")]),
+    (
+        "CopyImage",
+        &[
+            ("DestinationAvailabilityZone", NONE),
+            ("DestinationAvailabilityZoneId", NONE),
+            ("DestinationOutpostArn", NONE),
+            ("SnapshotCopyCompletionDurationMinutes", NONE),
+        ],
+    ),
+    ("CopySnapshot", &[("DestinationAvailabilityZone", NONE), ("DestinationOutpostArn", NONE)]),
     ("CreateDefaultSubnet", &[("Ipv6Native", "false")]),
+    (
+        "CreateImage",
+        &[
+            ("BlockDeviceMapping.Ebs.AvailabilityZone", NONE),
+            ("BlockDeviceMapping.Ebs.AvailabilityZoneId", NONE),
+            ("BlockDeviceMapping.Ebs.EbsCardIndex", NONE),
+            ("BlockDeviceMapping.Ebs.Encrypted", NONE),
+            ("BlockDeviceMapping.Ebs.Iops", NONE),
+            ("BlockDeviceMapping.Ebs.KmsKeyId", NONE),
+            ("BlockDeviceMapping.Ebs.OutpostArn", NONE),
+            ("BlockDeviceMapping.Ebs.SnapshotId", NONE),
+            ("BlockDeviceMapping.Ebs.Throughput", NONE),
+            ("BlockDeviceMapping.Ebs.VolumeInitializationRate", NONE),
+            ("BlockDeviceMapping.Ebs.VolumeSize", NONE),
+            ("BlockDeviceMapping.Ebs.VolumeType", NONE),
+            ("BlockDeviceMapping.VirtualName", NONE),
+            ("BootModeOverride", NONE),
+            ("SnapshotLocation", "regional"),
+        ],
+    ),
     (
         "CreateNatGateway",
         &[
@@ -49,7 +80,10 @@ const UNBUILT: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("CreatePlacementGroup", &[("LinkedGroupId", NONE), ("Operator", NONE), ("ParentGroupId", NONE)]),
+    ("CreateReplaceRootVolumeTask", &[("VolumeInitializationRate", NONE)]),
     ("CreateRoute", &ROUTE_TARGETS),
+    ("CreateSnapshot", &[("Location", "regional"), ("OutpostArn", NONE)]),
+    ("CreateSnapshots", &[("Location", "regional"), ("OutpostArn", NONE)]),
     (
         "CreateSubnet",
         &[
@@ -62,6 +96,7 @@ const UNBUILT: &[(&str, &[(&str, &str)])] = &[
             ("OutpostArn", NONE),
         ],
     ),
+    ("CreateVolume", &[("KmsKeyId", NONE), ("Operator", NONE), ("OutpostArn", NONE), ("VolumeInitializationRate", NONE)]),
     (
         "CreateVpc",
         &[
@@ -112,6 +147,18 @@ const UNBUILT: &[(&str, &[(&str, &str)])] = &[
     (
         "ModifyVpcEndpoint",
         &[("DnsOptions.DnsRecordIpType", "ipv4"), ("DnsOptions", NONE), ("IpAddressType", "ipv4"), ("SubnetConfiguration", NONE)],
+    ),
+    ("ModifyVolume", &[("MultiAttachEnabled", "false")]),
+    (
+        "RegisterImage",
+        &[
+            ("BlockDeviceMapping.Ebs.AvailabilityZone", NONE),
+            ("BlockDeviceMapping.Ebs.AvailabilityZoneId", NONE),
+            ("BlockDeviceMapping.Ebs.EbsCardIndex", NONE),
+            ("BlockDeviceMapping.Ebs.KmsKeyId", NONE),
+            ("BlockDeviceMapping.Ebs.OutpostArn", NONE),
+            ("BlockDeviceMapping.Ebs.VolumeInitializationRate", NONE),
+        ],
     ),
     ("ReplaceRoute", &ROUTE_TARGETS),
     ("UnassignPrivateIpAddresses", &[("Ipv4Prefix", NONE)]),

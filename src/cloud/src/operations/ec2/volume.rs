@@ -373,7 +373,18 @@ fn put_modification(xml: &mut Xml, modification: &Modification, now: Timestamp) 
 }
 
 fn describe_modifications(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    let filters = Filters::read(query, &["modification-state", "volume-id", "target-size", "original-size"])?;
+    const FILTERS: [&str; 9] = [
+        "modification-state",
+        "original-iops",
+        "original-size",
+        "original-volume-type",
+        "start-time",
+        "target-iops",
+        "target-size",
+        "target-volume-type",
+        "volume-id",
+    ];
+    let filters = Filters::read(query, &FILTERS)?;
     // At most 500, as the service model says.
     let page = Page::within(query, 1..=500, 500)?;
     let now = turn.now;
@@ -394,9 +405,14 @@ fn describe_modifications(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, Api
             filters.admit(&Default::default(), |name| {
                 vec![match name {
                     "modification-state" => modification_state(modification, now).0.to_owned(),
-                    "volume-id" => modification.volume_id.clone(),
+                    "original-iops" => return modification.original.iops.iter().map(u64::to_string).collect(),
+                    "original-size" => modification.original.gibibytes.to_string(),
+                    "original-volume-type" => modification.original.volume_type.clone(),
+                    "start-time" => wire_time(modification.start),
+                    "target-iops" => return modification.target.iops.iter().map(u64::to_string).collect(),
                     "target-size" => modification.target.gibibytes.to_string(),
-                    _ => modification.original.gibibytes.to_string(),
+                    "target-volume-type" => modification.target.volume_type.clone(),
+                    _ => modification.volume_id.clone(),
                 }]
             })
         });

@@ -88,10 +88,11 @@ pub(super) fn put_vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc, state: &str) {
 pub(super) const DHCP_OPTIONS: &str = "dopt-0a0a0a0a0a0a0a0a0";
 
 fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 10] = [
+    const FILTERS: [&str; 11] = [
         "tag",
         "vpc-id",
         "cidr",
+        "cidr-block-association.association-id",
         "cidr-block-association.cidr-block",
         "cidr-block-association.state",
         "dhcp-options-id",
@@ -110,6 +111,7 @@ fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
             vec![match name {
                 "vpc-id" => vpc.id.clone(),
                 "cidr" | "cidr-block-association.cidr-block" => network_text(vpc.cidr),
+                "cidr-block-association.association-id" => vpc.cidr_association_id.clone(),
                 "cidr-block-association.state" => "associated".to_owned(),
                 "dhcp-options-id" => DHCP_OPTIONS.to_owned(),
                 "is-default" | "isDefault" => vpc.is_default.to_string(),
