@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::world::Ground;
 
-/// Lists moto at one version.
+/// Lists moto, and the client that it is driven by, at one version each.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/requirements.txt");
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/server.py");
 
@@ -28,7 +29,17 @@ pub struct Moto {
 }
 
 impl Moto {
+    /// With what ewulf needs beyond moto's own.
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// As its authors made it.
+    pub fn plain() -> Self {
+        Self::with(&["plain"])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let python = python();
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let state = folder.path().join("cloud");
@@ -40,6 +51,7 @@ impl Moto {
         let server = Command::new(python)
             .arg(SERVER)
             .arg(&state)
+            .args(arguments)
             .envs(STRICT)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
@@ -86,8 +98,14 @@ impl Drop for Moto {
     }
 }
 
-/// The interpreter of an environment with moto, made anew whenever its version changes.
-fn python() -> PathBuf {
+/// The interpreter of an environment with moto and botocore, made anew whenever a version changes.
+pub fn python() -> &'static Path {
+    static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
+    // Tests side by side must not make it twice.
+    INTERPRETER.get_or_init(environment)
+}
+
+fn environment() -> PathBuf {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto");
     let interpreter = venv.join("bin/python");
     let wanted = std::fs::read(REQUIREMENTS).expect("the list is there");
