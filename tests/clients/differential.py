@@ -36,9 +36,9 @@ class Cloud(kit.Cloud):
         super().__init__(endpoint, keys["aws_access_key_id"], keys["aws_secret_access_key"], "us-east-1", strict=False)
         self.image = image
 
-    def _send(self, service, action, params, form=None, validates=True):
+    def _send(self, service, action, params, *rest, **how):
         try:
-            return super()._send(service, action, params, form, validates)
+            return super()._send(service, action, params, *rest, **how)
         except botocore.parsers.ResponseParserError:
             step = {"label": f"{self.scenario}: {self.count}", "scenario": self.scenario, "service": service}
             step |= {"action": action, "params": params}
