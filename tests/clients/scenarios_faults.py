@@ -58,16 +58,17 @@ def request(cloud, **more):
 
 @scenario
 def a_busy_or_broken_cloud_says_so(cloud):
-    for fault, ec2, ssm in [
+    for fault, ec2, ssm, ebs in [
         # ec2.md 3.2 and 4.1
-        ("throttled", "RequestLimitExceeded", "ThrottlingException"),
-        ("internal-error", "InternalError", "InternalServerError"),
-        ("unavailable", "Unavailable", "ServiceUnavailable"),
-        ("deny", "UnauthorizedOperation", "AccessDeniedException"),
+        ("throttled", "RequestLimitExceeded", "ThrottlingException", "RequestThrottledException"),
+        ("internal-error", "InternalError", "InternalServerError", "InternalServerException"),
+        ("unavailable", "Unavailable", "ServiceUnavailable", "ServiceUnavailable"),
+        ("deny", "UnauthorizedOperation", "AccessDeniedException", "AccessDeniedException"),
     ]:
-        with faults(cloud, {"fault": fault, "count": 2}):
+        with faults(cloud, {"fault": fault, "count": 3}):
             cloud.refused(ec2, "ec2", "DescribeVpcs")
             cloud.refused(ssm, "ssm", "DescribeParameters")
+            cloud.refused(ebs, "ebs", "ListSnapshotBlocks", SnapshotId="snap-0123456789abcdef0")
     for code, status in BY_NAME:
         with faults(cloud, {"service": "ec2", "fault": {"error": {"code": code, "status": status}}}):
             cloud.refused(code, "ec2", "DescribeVpcs")

@@ -1,6 +1,7 @@
 //! The whole life of a cluster through the ordinary binary, on clouds of different authors: baked, planned, made, grown,
 //! shrunk, changed from outside, mended, changed in place and destroyed without a trace.
 
+mod differential;
 mod moto;
 
 use aws_sdk_ec2::types::{IpPermission, Tag};

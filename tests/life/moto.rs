@@ -1,5 +1,6 @@
 //! moto as a server: a cloud that ewulf's authors did not write, with what tests/moto/server.py adds.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::world::{Ground, python};
 
-/// Lists moto at one version.
+/// Lists moto, and the client that it is driven by, at one version each.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/requirements.txt");
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/server.py");
 
@@ -27,8 +28,18 @@ pub struct Moto {
 }
 
 impl Moto {
+    /// With what ewulf needs beyond moto's own.
     pub fn start() -> Self {
-        let python = python::interpreter("moto", REQUIREMENTS);
+        Self::with(&[])
+    }
+
+    /// As its authors made it.
+    pub fn plain() -> Self {
+        Self::with(&["plain"])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
+        let python = interpreter();
         let folder = tempfile::tempdir().expect("there is a temporary folder");
         let state = folder.path().join("cloud");
         let project = folder.path().join("project");
@@ -39,6 +50,7 @@ impl Moto {
         let server = Command::new(python)
             .arg(SERVER)
             .arg(&state)
+            .args(arguments)
             .envs(STRICT)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
@@ -83,4 +95,9 @@ impl Drop for Moto {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// The interpreter of an environment with moto and botocore.
+pub fn interpreter() -> PathBuf {
+    python::interpreter("moto", REQUIREMENTS)
 }

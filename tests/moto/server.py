@@ -5,7 +5,8 @@ All are added here as records: placement groups are kept, tagged and described; 
 running instance is a managed node, and commands succeed with the output that a node of ewulf's images would give.
 Everything else, all of EC2 that a cluster and a bake are made of, is moto's own.
 
-Usage: server.py FOLDER; serves on a free port of 127.0.0.1 and writes its URL to FOLDER/endpoint.
+Usage: server.py FOLDER [plain]; serves on a free port of 127.0.0.1 and writes its URL to FOLDER/endpoint. With `plain`,
+moto is as its authors made it.
 """
 
 import base64
@@ -136,19 +137,24 @@ def list_command_invocations(self):
     return ActionResult({"CommandInvocations": answers})
 
 
-AmiBackend.create_image = create_image
-InstanceBackend.run_instances = run_instances
-# moto describes a launch template with the tags of its creation for ever; this shows those that it has.
-LaunchTemplate.tags = property(LaunchTemplate.get_tags, lambda self, tags: None)
-for action in (create_placement_group, describe_placement_groups, delete_placement_group, create_tags):
-    setattr(EC2Response, action.__name__, action)
-for action in (describe_instance_information, list_command_invocations):
-    setattr(SimpleSystemManagerResponse, action.__name__, action)
+def complete():
+    """Gives moto the actions that it lacks."""
+    AmiBackend.create_image = create_image
+    InstanceBackend.run_instances = run_instances
+    # moto describes a launch template with the tags of its creation for ever; this shows those that it has.
+    LaunchTemplate.tags = property(LaunchTemplate.get_tags, lambda self, tags: None)
+    for action in (create_placement_group, describe_placement_groups, delete_placement_group, create_tags):
+        setattr(EC2Response, action.__name__, action)
+    for action in (describe_instance_information, list_command_invocations):
+        setattr(SimpleSystemManagerResponse, action.__name__, action)
+
 
 if __name__ == "__main__":
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
+    if sys.argv[2:] != ["plain"]:
+        complete()
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True)
     folder = Path(sys.argv[1])

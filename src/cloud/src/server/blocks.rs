@@ -15,7 +15,7 @@ use crate::faults::{Facts, Stage};
 use crate::operations::ebs::{self, Call, EbsError, Reply};
 use crate::wire::error::ApiError;
 use crate::wire::sigv4::{self, Claim, Refusal};
-use crate::wire::xml::request_id;
+use crate::wire::xml::uuid;
 
 /// Whether a request is one of this API: the others know no path but `/`.
 pub(super) fn is_call<T>(request: &Request<T>) -> bool {
@@ -39,7 +39,7 @@ pub(super) async fn answer(service: Arc<Service>, request: Request<Incoming>) ->
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    put("x-amzn-requestid", &request_id());
+    put("x-amzn-requestid", &uuid());
     let (status, content_type, body) = match outcome {
         Ok(Reply { status, content_type, headers, body }) => {
             headers.iter().for_each(|(name, value)| put(name, value));

@@ -114,14 +114,14 @@ pub(super) async fn answer(service: Arc<Service>, line: Arc<Line>, request: Requ
         && !request.headers().contains_key(header::AUTHORIZATION);
     if is_health {
         let text = format!("{} {}\n", super::HEALTH, std::process::id());
-        return Ok(response(StatusCode::OK, "text/plain; charset=utf-8", text, &xml::request_id()));
+        return Ok(response(StatusCode::OK, "text/plain; charset=utf-8", text, &xml::uuid()));
     }
     if blocks::is_call(&request) {
         return blocks::answer(service, request).await.inspect_err(|Severed| line.reset_at_end());
     }
     let protocol = Protocol::of(request.headers());
     // One id for the header, the document and whoever asks about the call.
-    let request_id = xml::request_id();
+    let request_id = xml::uuid();
     let (status, text) = match admit(service, request, protocol, request_id.clone()).await {
         Ok(text) => (StatusCode::OK, text),
         Err(Denial::Severed) => {

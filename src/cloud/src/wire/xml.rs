@@ -105,8 +105,8 @@ impl std::fmt::Write for Escape<'_> {
     }
 }
 
-/// Makes a request id: unlike any other, in the shape of a version 4 UUID.
-pub fn request_id() -> String {
+/// Makes a version 4 UUID, unlike any other: the id of a request, a command or a fleet.
+pub fn uuid() -> String {
     let bits: u128 = rand::random();
     let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
@@ -145,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn request_ids_are_version_4_uuids_and_differ() {
-        let (one, other) = (request_id(), request_id());
+    fn uuids_are_of_version_4_and_differ() {
+        let (one, other) = (uuid(), uuid());
         assert_ne!(one, other);
         assert_eq!((one.len(), &one[14..15]), (36, "4"));
         assert!("89ab".contains(&one[19..20]));

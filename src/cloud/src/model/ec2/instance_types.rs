@@ -31,12 +31,44 @@ pub struct InstanceType {
     pub instance_store_gb: u64,
     pub ebs_baseline_mbps: u32,
     pub ebs_maximum_mbps: u32,
+    /// What the type can do, a word each; see [`InstanceType::can`].
+    pub traits: Vec<&'static str>,
+    pub ebs_baseline_iops: u32,
+    pub ebs_maximum_iops: u32,
+    /// How many volumes can be attached, or volumes and interfaces together where they share a limit.
+    pub ebs_attachments: u32,
+    /// Of one network card, which is the whole where there is one.
+    pub card_performance: &'static str,
+    pub card_peak_gbps: f64,
+    pub ena_queues: EnaQueues,
+}
+
+/// The queues that a network card gives its interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnaQueues {
+    pub default: u32,
+    /// Only where queues can be moved between interfaces.
+    pub flexible: Option<FlexibleQueues>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlexibleQueues {
+    pub most_an_interface: u32,
+    pub most_a_card: u32,
+    pub additional_interfaces: u32,
 }
 
 impl InstanceType {
     /// `c7i` of `c7i.xlarge`.
     pub fn family(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(family, _)| family)
+    }
+
+    /// Whether the table says so of the type: `current` generation, `free-tier`, dedicated `hosts`, `hibernation`,
+    /// `enclaves`, `tpm` (Nitro TPM 2.0), `clock` (a precision hardware clock), `migration` at reboot, `srd` (ENA Express),
+    /// `encryption` in transit, `own-attachments` (a limit for volumes alone).
+    pub fn can(&self, word: &str) -> bool {
+        self.traits.contains(&word)
     }
 
     pub fn burstable(&self) -> bool {
@@ -88,7 +120,26 @@ fn parse(line: &'static str) -> Option<InstanceType> {
         instance_store_gb: next()?.parse().ok()?,
         ebs_baseline_mbps: next()?.parse().ok()?,
         ebs_maximum_mbps: next()?.parse().ok()?,
+        traits: next()?.split(' ').collect(),
+        ebs_baseline_iops: next()?.parse().ok()?,
+        ebs_maximum_iops: next()?.parse().ok()?,
+        ebs_attachments: next()?.parse().ok()?,
+        card_performance: next()?,
+        card_peak_gbps: next()?.parse().ok()?,
+        ena_queues: queues(next()?)?,
     })
+}
+
+/// Reads `8`, or `8 16 64 0` where queues are flexible.
+fn queues(text: &str) -> Option<EnaQueues> {
+    match numbers(text)?[..] {
+        [default] => Some(EnaQueues { default, flexible: None }),
+        [default, most_an_interface, most_a_card, additional_interfaces] => {
+            let flexible = Some(FlexibleQueues { most_an_interface, most_a_card, additional_interfaces });
+            Some(EnaQueues { default, flexible })
+        }
+        _ => None,
+    }
 }
 
 /// Reads numbers and ranges: `1 2 4-16/2`.
@@ -132,6 +183,9 @@ mod tests {
         assert_eq!((kind.vcpus, kind.cores, kind.memory_mib), (4, 2, 8192));
         let kind = find("hpc7a.96xlarge").unwrap();
         assert_eq!((kind.vcpus, kind.threads_per_core, kind.efa_interfaces, kind.spot), (192, 1, 2, false));
+        // Two cards of 150 Gigabit each; an older family is no longer of the current generation.
+        assert_eq!((kind.card_performance, kind.network_performance, kind.network_cards), ("150 Gigabit", "300 Gigabit", 2));
+        assert!(kind.can("current") && !find("c5.large").unwrap().can("current"));
         assert!(find("c7i.gigantic").is_none());
     }
 }

@@ -145,7 +145,7 @@ impl Ec2 {
 
     /// The tags of the resource of this id, whatever its kind.
     pub fn tags_mut(&mut self, id: &str) -> Option<&mut Tags> {
-        let tags = match id.rsplit_once('-')?.0 {
+        let tags = match id_prefix(id)? {
             "vpc" => &mut self.vpcs.get_mut(id)?.tags,
             "subnet" => &mut self.subnets.get_mut(id)?.tags,
             "igw" => &mut self.internet_gateways.get_mut(id)?.tags,
@@ -228,6 +228,11 @@ impl Ec2 {
         used.extend(replacements.flat_map(|task| &task.layers).map(String::as_str));
         self.layers.iter().filter(|layer| !used.contains(layer.as_str())).cloned().collect()
     }
+}
+
+/// What an id is of, by its prefix: `eni-attach` of `eni-attach-…`, `fleet` of `fleet-` and a UUID.
+pub fn id_prefix(id: &str) -> Option<&str> {
+    if id.starts_with("fleet-") { Some("fleet") } else { id.rsplit_once('-').map(|(prefix, _)| prefix) }
 }
 
 /// Makes a resource id such as `vpc-` and 17 hexadecimal digits.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, InstanceState, Tags};
+use super::{Ec2, Instance, InstanceState, Tags};
 
 /// The request that a spot instance came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,24 @@ pub struct SpotStanding {
     pub state: &'static str,
     pub code: &'static str,
     pub message: &'static str,
+}
+
+impl Ec2 {
+    /// Makes an id that no request has: `sir-` and 8 letters and digits.
+    pub fn new_spot_request_id(&self) -> String {
+        loop {
+            let mut bits: u64 = rand::random();
+            let digits = std::iter::repeat_with(|| {
+                let digit = char::from_digit((bits % 36) as u32, 36);
+                bits /= 36;
+                digit
+            });
+            let id: String = "sir-".chars().chain(digits.take(8).flatten()).collect();
+            if !self.spot_requests.contains_key(&id) {
+                return id;
+            }
+        }
+    }
 }
 
 impl SpotRequest {

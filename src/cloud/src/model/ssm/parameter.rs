@@ -227,7 +227,10 @@ impl Parameters {
         if put.key_id.is_some() && kind != Kind::SecureString {
             return Err(invalid("KeyId is required for SecureString type parameter only."));
         }
-        let data_type = put.data_type.unwrap_or_else(|| "text".to_owned());
+        // What an overwriting call leaves out stays as it was.
+        let data_type = put.data_type.or_else(|| existing.map(|present| present.data_type.clone()));
+        let data_type = data_type.unwrap_or_else(|| "text".to_owned());
+        let key_id = put.key_id.or_else(|| existing.and_then(|present| present.key_id.clone()));
         if !["text", "aws:ec2:image"].contains(&data_type.as_str()) {
             return Err(invalid(format!("The data type {data_type} is not supported.")));
         }
@@ -250,8 +253,8 @@ impl Parameters {
             kind,
             tier,
             data_type,
-            description: put.description,
-            key_id: (kind == Kind::SecureString).then(|| put.key_id.unwrap_or_else(|| "alias/aws/ssm".to_owned())),
+            description: put.description.or_else(|| existing.and_then(|present| present.description.clone())),
+            key_id: (kind == Kind::SecureString).then(|| key_id.unwrap_or_else(|| "alias/aws/ssm".to_owned())),
             modified: now,
             labels: Vec::new(),
         };
@@ -393,6 +396,24 @@ mod tests {
         let other = Put { overwrite: true, kind: Some(Kind::SecureString), ..put("/lock", "b") };
         assert_eq!(code(parameters.put(other, now)), "HierarchyTypeMismatchException");
         assert_eq!(parameters.get("/lock").and_then(|it| it.version(Some(1))).map(|it| it.value.as_str()), Some("a"));
+    }
+
+    #[test]
+    fn what_an_overwriting_call_leaves_out_stays_as_it_was() {
+        let mut parameters = Parameters::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let described = Put {
+            kind: Some(Kind::SecureString),
+            description: Some("who works".to_owned()),
+            key_id: Some("alias/team".to_owned()),
+            ..put("/lock", "a")
+        };
+        assert_eq!(code(parameters.put(described, now)), "1");
+        let next = parameters.put(Put { overwrite: true, kind: None, ..put("/lock", "b") }, now).expect("it may be overwritten");
+        assert_eq!((next.description.as_deref(), next.key_id.as_deref()), (Some("who works"), Some("alias/team")));
+        let told = Put { overwrite: true, kind: None, description: Some("who waits".to_owned()), ..put("/lock", "c") };
+        let last = parameters.put(told, now).expect("it may be overwritten");
+        assert_eq!(last.description.as_deref(), Some("who waits"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::catalog_type::{put_type, usage_classes};
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_options::find_type;
 use super::turn::{Operation, Turn, wire_time};
@@ -96,10 +97,10 @@ fn type_values(kind: &InstanceType, name: &str) -> Vec<String> {
         "auto-recovery-supported" => "true".to_owned(),
         "bare-metal" => "false".to_owned(),
         "burstable-performance-supported" => kind.burstable().to_string(),
-        "current-generation" => "true".to_owned(),
+        "current-generation" => kind.can("current").to_string(),
         "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps" => kind.ebs_baseline_mbps.to_string(),
         "ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps" => kind.ebs_maximum_mbps.to_string(),
-        "free-tier-eligible" => (kind.name == "t3.micro").to_string(),
+        "free-tier-eligible" => kind.can("free-tier").to_string(),
         "hypervisor" => "nitro".to_owned(),
         "instance-storage-info.nvme-support" => return stored("required".to_owned()),
         "instance-storage-info.total-size-in-gb" => return stored(kind.instance_store_gb.to_string()),
@@ -129,80 +130,6 @@ fn type_values(kind: &InstanceType, name: &str) -> Vec<String> {
         "vcpu-info.valid-threads-per-core" => return numbers(&kind.valid_threads_per_core),
         _ => kind.vcpus.to_string(),
     }]
-}
-
-fn usage_classes(kind: &InstanceType) -> &'static [&'static str] {
-    if kind.spot { &["on-demand", "spot"] } else { &["on-demand"] }
-}
-
-fn put_type(xml: &mut Xml, kind: &InstanceType) {
-    xml.put("instanceType", kind.name)
-        .put("currentGeneration", true)
-        .put("freeTierEligible", kind.name == "t3.micro")
-        .texts("supportedUsageClasses", usage_classes(kind))
-        .texts("supportedRootDeviceTypes", ["ebs"])
-        .texts("supportedVirtualizationTypes", ["hvm"])
-        .put("bareMetal", false)
-        .put("hypervisor", "nitro")
-        .element("processorInfo", |xml| {
-            xml.texts("supportedArchitectures", ["x86_64"])
-                .put("sustainedClockSpeedInGhz", kind.clock_ghz)
-                .put("manufacturer", kind.manufacturer);
-        })
-        .element("vCpuInfo", |xml| {
-            xml.put("defaultVCpus", kind.vcpus)
-                .put("defaultCores", kind.cores)
-                .put("defaultThreadsPerCore", kind.threads_per_core)
-                .texts("validCores", &kind.valid_cores)
-                .texts("validThreadsPerCore", &kind.valid_threads_per_core);
-        })
-        .element("memoryInfo", |xml| {
-            xml.put("sizeInMiB", kind.memory_mib);
-        })
-        .put("instanceStorageSupported", kind.instance_store_gb > 0);
-    if kind.instance_store_gb > 0 {
-        xml.element("instanceStorageInfo", |xml| {
-            xml.put("totalSizeInGB", kind.instance_store_gb).put("nvmeSupport", "required");
-        });
-    }
-    xml.element("ebsInfo", |xml| {
-        xml.put("ebsOptimizedSupport", "default")
-            .put("encryptionSupport", "supported")
-            .element("ebsOptimizedInfo", |xml| {
-                xml.put("baselineBandwidthInMbps", kind.ebs_baseline_mbps).put("maximumBandwidthInMbps", kind.ebs_maximum_mbps);
-            })
-            .put("nvmeSupport", "required");
-    })
-    .element("networkInfo", |xml| put_network(xml, kind))
-    .element("placementGroupInfo", |xml| {
-        xml.texts("supportedStrategies", &kind.strategies);
-    })
-    .put("burstablePerformanceSupported", kind.burstable())
-    .put("autoRecoverySupported", true)
-    .texts("supportedBootModes", ["legacy-bios", "uefi"]);
-}
-
-fn put_network(xml: &mut Xml, kind: &InstanceType) {
-    xml.put("networkPerformance", kind.network_performance)
-        .put("maximumNetworkInterfaces", kind.interfaces)
-        .put("maximumNetworkCards", kind.network_cards)
-        .put("defaultNetworkCardIndex", 0)
-        .list("networkCards", 0..kind.network_cards, |xml, index| {
-            xml.put("networkCardIndex", index)
-                .put("networkPerformance", kind.network_performance)
-                .put("maximumNetworkInterfaces", kind.interfaces / kind.network_cards.max(1))
-                .put("baselineBandwidthInGbps", kind.baseline_gbps);
-        })
-        .put("ipv4AddressesPerInterface", kind.addresses_per_interface)
-        .put("ipv6AddressesPerInterface", kind.addresses_per_interface)
-        .put("ipv6Supported", true)
-        .put("enaSupport", "required")
-        .put("efaSupported", kind.efa_interfaces > 0);
-    if kind.efa_interfaces > 0 {
-        xml.element("efaInfo", |xml| {
-            xml.put("maximumEfaInterfaces", kind.efa_interfaces);
-        });
-    }
 }
 
 /// Every type is offered in every zone: none of them stands on hardware of its own here.

@@ -372,7 +372,9 @@ fn describe_status(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
         let (status, reachability) = checks(instance, now);
         for name in ["instanceStatus", "systemStatus", "attachedEbsStatus"] {
             xml.element(name, |xml| {
-                xml.put("status", status).list("details", Some(reachability), |xml, reachability| {
+                // Where no check applies, there is nothing to detail.
+                let detailed = (status != NOT_APPLICABLE).then_some(reachability);
+                xml.put("status", status).list("details", detailed, |xml, reachability| {
                     xml.put("name", "reachability").put("status", reachability);
                 });
             });
@@ -383,6 +385,9 @@ fn describe_status(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> 
     Ok(xml)
 }
 
+/// The status of what is not running.
+const NOT_APPLICABLE: &str = "not-applicable";
+
 /// Status and reachability of an instance.
 fn checks(instance: &Instance, now: Timestamp) -> (&'static str, &'static str) {
     match instance.state {
@@ -390,6 +395,6 @@ fn checks(instance: &Instance, now: Timestamp) -> (&'static str, &'static str) {
         InstanceState::Running if !instance.fate.checks.has_come(instance.launch_time, now) => ("initializing", "initializing"),
         InstanceState::Running if now.duration_since(instance.launch_time) > CHECKS => ("ok", "passed"),
         InstanceState::Running => ("initializing", "initializing"),
-        _ => ("not-applicable", "insufficient-data"),
+        _ => (NOT_APPLICABLE, "insufficient-data"),
     }
 }

@@ -6,10 +6,10 @@ use super::launch_template::put_data;
 use super::turn::{self, Operation, Turn, put_tags, tag_specifications, wire_time};
 use super::vpc::zone_id;
 use super::{fleet_launch, instances};
-use crate::model::ec2::{Capacity, Ec2, Fleet, FleetError, Pool, Tags, new_id};
+use crate::model::ec2::{Capacity, Ec2, Fleet, FleetError, Pool, Tags};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
-use crate::wire::xml::Xml;
+use crate::wire::xml::{Xml, uuid};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write(
@@ -113,7 +113,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let pools = pools(turn.ec2, &configs)?;
     let mut tags = tag_specifications(query, &["fleet", "instance", "volume", "network-interface", "spot-instances-request"])?;
     let mut fleet = Fleet {
-        id: new_id("fleet"),
+        id: format!("fleet-{}", uuid()),
         created: turn.now,
         client_token: query.text("ClientToken").unwrap_or_default().to_owned(),
         request: query.clone(),

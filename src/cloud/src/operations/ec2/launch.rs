@@ -311,7 +311,7 @@ impl Launch {
     /// Makes the spot request that the instance comes from.
     fn request_spot(&self, turn: &mut Turn<'_>, instance_id: &str) -> String {
         let request = SpotRequest {
-            id: new_id("sir"),
+            id: turn.ec2.new_spot_request_id(),
             instance_id: instance_id.to_owned(),
             created: turn.now,
             max_price: self.options.max_price.clone(),

@@ -6,6 +6,7 @@
 mod address;
 mod admission;
 mod catalog;
+mod catalog_type;
 mod console;
 mod deeds;
 mod default_vpc;

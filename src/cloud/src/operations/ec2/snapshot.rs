@@ -5,6 +5,7 @@ use jiff::ToSpan as _;
 use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
 use super::image::check_description;
+use super::snapshot_attribute::default_key_arn;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
 use crate::model::ec2::{Ec2, InstanceState, Snapshot, SnapshotSource, SnapshotState, Tags, Volume, VolumeState, new_id};
 use crate::wire::error::ApiError;
@@ -28,7 +29,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     let description = check_description(query)?;
     let snapshot = new_snapshot(turn, volume, &description, tags);
     let mut xml = Xml::new();
-    put_snapshot(&mut xml, &snapshot);
+    put_snapshot(&mut xml, turn.ec2, &snapshot);
     turn.deeds.push(Deed::Snapshot(snapshot.id.clone()));
     turn.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
     Ok(xml)
@@ -96,7 +97,7 @@ pub(super) fn progress(snapshot: &Snapshot) -> &'static str {
     if snapshot.state == SnapshotState::Completed { "100%" } else { "0%" }
 }
 
-pub(super) fn put_snapshot(xml: &mut Xml, snapshot: &Snapshot) {
+pub(super) fn put_snapshot(xml: &mut Xml, ec2: &Ec2, snapshot: &Snapshot) {
     xml.put("snapshotId", &snapshot.id)
         .put("volumeId", &snapshot.volume_id)
         .put("status", snapshot.state.wire())
@@ -107,6 +108,7 @@ pub(super) fn put_snapshot(xml: &mut Xml, snapshot: &Snapshot) {
         .put("volumeSize", snapshot.gibibytes)
         .put("description", &snapshot.description)
         .put("encrypted", snapshot.encrypted)
+        .maybe("kmsKeyId", snapshot.encrypted.then(|| default_key_arn(ec2)))
         .put("storageTier", "standard");
     put_tags(xml, &snapshot.tags);
 }
@@ -154,7 +156,7 @@ fn describe(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         });
     let (found, token) = page.cut(found, |snapshot| snapshot.id.clone());
     let mut xml = Xml::new();
-    xml.list("snapshotSet", found, put_snapshot);
+    xml.list("snapshotSet", found, |xml, snapshot| put_snapshot(xml, ec2, snapshot));
     put_next_token(&mut xml, token);
     Ok(xml)
 }

@@ -1,8 +1,11 @@
 //! Who may make volumes of a snapshot, and whether the account encrypts unasked.
 
+use sha2::{Digest as _, Sha256};
+
 use super::image_attribute::Permissions;
 use super::snapshot::own;
 use super::turn::{self, Operation, Turn, done};
+use crate::model::ec2::Ec2;
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -93,6 +96,15 @@ fn enable_encryption(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError
 fn disable_encryption(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     turn.ec2.ebs_encryption_by_default = false;
     encryption(turn, query)
+}
+
+/// The key that everything encrypted is encrypted with: the one that AWS manages for EBS in this account and region. There
+/// is no key service, so its id only has to stay the same.
+pub(super) fn default_key_arn(ec2: &Ec2) -> String {
+    let digest = Sha256::digest(format!("alias/aws/ebs {} {}", ec2.region, ec2.account));
+    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    format!("arn:aws:kms:{}:{}:key/{id}", ec2.region, ec2.account)
 }
 
 fn default_key(_turn: &mut Turn<'_>, _query: &Query) -> Result<Xml, ApiError> {

@@ -4,7 +4,7 @@ use super::deeds::Deed;
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_options::check_metadata_tags;
 use super::turn::{self, Operation, Turn, check_tag_count, done, is_reserved, read_tags};
-use crate::model::ec2::Tags;
+use crate::model::ec2::{Tags, id_prefix};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::xml::Xml;
@@ -34,7 +34,7 @@ fn named<'a>(turn: &mut Turn<'_>, query: &'a Query) -> Result<Vec<&'a str>, ApiE
 
 /// The refusal of an id, in the words of its kind.
 fn unknown(id: &str) -> ApiError {
-    let kind = match id.rsplit_once('-').map(|(prefix, _)| prefix) {
+    let kind = match id_prefix(id) {
         Some("vpc") => turn::VPC,
         Some("subnet") => turn::SUBNET,
         Some("igw") => turn::GATEWAY,

@@ -167,12 +167,15 @@ kinds! {
 }
 
 impl Kind {
-    /// Refuses an id that could not be one of this kind: the prefix, then 8 or 17 hexadecimal digits.
+    /// Refuses an id that could not be one of this kind: the prefix, then 8 or 17 hexadecimal digits; a UUID for a fleet, 8
+    /// letters and digits for a spot request.
     pub fn check(&self, id: &str) -> Result<(), ApiError> {
-        let digits = id.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('-'));
-        let well_formed =
-            digits.is_some_and(|digits| [8, 17].contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if well_formed {
+        let well_formed = |rest: &str| match self.prefix {
+            "fleet" => is_uuid(rest),
+            "sir" => rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            _ => [8, 17].contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        };
+        if id.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('-')).is_some_and(well_formed) {
             Ok(())
         } else {
             Err(ApiError::new(self.malformed, format!("Invalid id: \"{id}\" (expecting \"{}-...\")", self.prefix)))
@@ -199,6 +202,13 @@ impl Kind {
     pub fn asked<T>(&self, map: &BTreeMap<String, T>, ids: &[&str]) -> Result<(), ApiError> {
         ids.iter().try_for_each(|id| self.find(map, id).map(|_| ()))
     }
+}
+
+/// Whether a text is five groups of hexadecimal digits, as a UUID is.
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The tags for each kind of resource that the call's `TagSpecification` list names.

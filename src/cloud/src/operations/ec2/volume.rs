@@ -6,6 +6,7 @@ use super::deeds::Deed;
 use super::describe_instances::UNMANAGED;
 use super::filter::{Filters, Page, put_next_token};
 use super::launch_devices::{check_device_name, performance, usable_snapshot};
+use super::snapshot_attribute::default_key_arn;
 use super::turn::{self, Operation, Turn, done, put_tags, tags_for, wire_time};
 use super::vpc::{requested_zone, zone_id};
 use crate::model::ec2::{
@@ -68,7 +69,7 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
     if let Some(id) = turn.replayed("CreateVolume", query)? {
         let volume = turn::VOLUME.find(&turn.ec2.volumes, &id)?;
         let mut xml = Xml::new();
-        put_volume(&mut xml, turn.ec2, volume);
+        put_new_volume(&mut xml, turn.ec2, volume);
         return Ok(xml);
     }
     let snapshot_id = query.text("SnapshotId").filter(|id| !id.is_empty());
@@ -104,14 +105,15 @@ fn create(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         tags,
     };
     let mut xml = Xml::new();
-    put_volume(&mut xml, turn.ec2, &volume);
+    put_new_volume(&mut xml, turn.ec2, &volume);
     turn.remember("CreateVolume", query, &volume.id);
     turn.deeds.push(Deed::Volume(volume.id.clone()));
     turn.ec2.volumes.insert(volume.id.clone(), volume);
     Ok(xml)
 }
 
-fn put_volume(xml: &mut Xml, ec2: &Ec2, volume: &Volume) {
+/// Writes a volume as CreateVolume does: the service model says of the other members that it does not return them.
+fn put_new_volume(xml: &mut Xml, ec2: &Ec2, volume: &Volume) {
     xml.put("volumeId", &volume.id)
         .put("size", volume.gibibytes)
         .put("snapshotId", volume.snapshot_id.as_deref().unwrap_or_default())
@@ -123,12 +125,16 @@ fn put_volume(xml: &mut Xml, ec2: &Ec2, volume: &Volume) {
         .maybe("iops", volume.iops)
         .maybe("throughput", volume.throughput)
         .put("encrypted", volume.encrypted)
-        .put("multiAttachEnabled", false)
-        .put("fastRestored", false)
-        .list("attachmentSet", attachment(ec2, volume), |xml, (instance_id, device)| {
-            put_attachment(xml, instance_id, device);
-        });
+        .maybe("kmsKeyId", volume.encrypted.then(|| default_key_arn(ec2)))
+        .put("multiAttachEnabled", false);
     put_tags(xml, &volume.tags);
+}
+
+fn put_volume(xml: &mut Xml, ec2: &Ec2, volume: &Volume) {
+    put_new_volume(xml, ec2, volume);
+    xml.put("fastRestored", false).list("attachmentSet", attachment(ec2, volume), |xml, (instance_id, device)| {
+        put_attachment(xml, instance_id, device);
+    });
 }
 
 /// The instance and the device that a volume is attached as.

@@ -16,7 +16,7 @@ use crate::model::ec2::InstanceState;
 use crate::model::ssm::{Command, Invocation, Status, Target, plugin_output, rate};
 use crate::wire::error::ApiError;
 use crate::wire::json::{input, seconds};
-use crate::wire::xml::request_id;
+use crate::wire::xml::uuid;
 
 /// The one document of this cloud.
 pub(super) const DOCUMENT: &str = "AWS-RunShellScript";
@@ -76,7 +76,7 @@ pub(super) fn send(cloud: &Arc<Cloud>, body: &[u8]) -> Result<Value, ApiError> {
             return Err(invalid(format!("maxErrors {max_errors} is not a number or a percentage")));
         }
         let command = Command {
-            id: request_id(),
+            id: uuid(),
             document: DOCUMENT.to_owned(),
             comment: call.comment.unwrap_or_default(),
             parameters: call.parameters,

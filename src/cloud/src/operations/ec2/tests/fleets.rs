@@ -146,7 +146,8 @@ async fn a_deleted_fleet_takes_its_instances_with_it() {
     }
     let kept = bench.ok("DeleteFleets", &format!("FleetId.1={fleet}&TerminateInstances=false")).await;
     assert_eq!(texts(&kept, "code"), ["fleetNotInDeletableState"]);
-    let both = format!("FleetId.1={fleet}&FleetId.2=fleet-0123456789abcdef0&TerminateInstances=true");
+    let unknown = "fleet-01234567-89ab-cdef-0123-456789abcdef";
+    let both = format!("FleetId.1={fleet}&FleetId.2={unknown}&TerminateInstances=true");
     let answer = bench.ok("DeleteFleets", &both).await;
     assert_eq!(texts(&answer, "currentFleetState"), ["deleted_terminating"]);
     assert_eq!(texts(&answer, "code"), ["fleetIdDoesNotExist"]);

@@ -105,4 +105,10 @@ async fn an_account_that_encrypts_by_default_encrypts_volumes_copies_and_launche
     assert_eq!(texts(&volume, "encrypted"), ["true"]);
     until_volume(&bench, &texts(&volume, "volumeId")[0], "available").await;
     assert_eq!(bench.first("GetEbsDefaultKmsKeyId", "", "kmsKeyId").await, "alias/aws/ebs");
+    // All with the one key of the account, and what is not encrypted with none.
+    let key = texts(&volume, "kmsKeyId");
+    assert!(key[0].starts_with("arn:aws:kms:us-east-1:000000000000:key/"), "{key:?}");
+    assert_eq!(bench.all("DescribeVolumes", &of_instance, "kmsKeyId").await, key);
+    assert_eq!(bench.all("DescribeSnapshots", &format!("SnapshotId.1={copy}"), "kmsKeyId").await, key);
+    assert!(bench.all("DescribeSnapshots", &format!("SnapshotId.1={source}"), "kmsKeyId").await.is_empty());
 }

@@ -23,7 +23,7 @@ async fn a_spot_launch_makes_a_request_with_its_own_tags() {
     );
     // An instance's own tags are not its request's.
     assert!(bench.all("DescribeInstances", "Filter.1.Name=tag:a&Filter.1.Value.1=1", "instanceId").await.is_empty());
-    let unknown = "SpotInstanceRequestId.1=sir-0123456789abcdef0";
+    let unknown = "SpotInstanceRequestId.1=sir-01234567";
     assert_eq!(bench.code("DescribeSpotInstanceRequests", unknown).await, "InvalidSpotInstanceRequestID.NotFound");
 }
 

@@ -16,6 +16,7 @@ async fn a_volume_is_made_attached_grown_detached_and_deleted() {
     let answer = bench.ok("CreateVolume", "AvailabilityZone=us-east-1b&Size=10&VolumeType=gp3").await;
     let volume = texts(&answer, "volumeId").remove(0);
     assert_eq!(texts(&answer, "status"), ["creating"]);
+    assert!(texts(&answer, "fastRestored").is_empty(), "DescribeVolumes alone tells it");
     until_volume(&bench, &volume, "available").await;
     let attach = format!("VolumeId={volume}&InstanceId={id}&Device=/dev/sdf");
     assert_eq!(bench.first("AttachVolume", &attach, "status").await, "attaching");
