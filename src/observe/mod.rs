@@ -50,10 +50,11 @@ pub async fn cluster(cloud: &Cloud, name: &ClusterName) -> Result<World, CallErr
 }
 
 /// Reads a cluster; for a spec, also what its nodes were made with: root volumes, interfaces, and spot requests where
-/// the spec asks for spot nodes at all.
+/// the spec asks for spot nodes on any rung.
 async fn read(cloud: &Cloud, name: &ClusterName, spec: Option<&ClusterSpec>) -> Result<World, CallError> {
     let mut world = World::empty(name.clone());
-    let has_spot = spec.is_some_and(|spec| spec.workers.iter().any(|group| group.market == Market::Spot));
+    let rungs = spec.into_iter().flat_map(|spec| spec.workers.iter().flat_map(|group| group.rungs()));
+    let has_spot = rungs.into_iter().any(|rung| rung.market == Some(Market::Spot));
     let (vpcs, subnets, gateways, routes, groups, placements, templates, volumes, instances, interfaces, requests) = tokio::try_join!(
         vpcs(cloud, name),
         subnets(cloud, name),
