@@ -4,6 +4,8 @@ from kit import scenario
 from things import TYPE, filters, image, instances, launch, same_pages, tags, terminate, text
 
 NOWHERE = "lt-0123456789abcdef0"
+# Well formed, and nobody's.
+GONE = "fleet-01234567-89ab-cdef-0123-456789abcdef"
 SPOT = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
 
 
@@ -94,7 +96,7 @@ def an_instant_fleet_answers_with_instances_and_errors(cloud):
     # Only `instant` answers at once, and it must be asked for (ec2.md 4.3).
     cloud.refused("UnsupportedOperation", "ec2", "CreateFleet", **{k: v for k, v in request.items() if k != "Type"})
     cloud.refused("MissingParameter", "ec2", "CreateFleet", Type="instant", TargetCapacitySpecification=target)
-    answer = cloud.call("ec2", "DeleteFleets", FleetIds=[*fleets, "fleet-0123456789abcdef0"], TerminateInstances=True)
+    answer = cloud.call("ec2", "DeleteFleets", FleetIds=[*fleets, GONE], TerminateInstances=True)
     assert len(answer["SuccessfulFleetDeletions"]) == 6
     assert [it["Error"]["Code"] for it in answer["UnsuccessfulFleetDeletions"]] == ["fleetIdDoesNotExist"]
     cloud.wait("ec2", "InstanceTerminated", InstanceIds=nodes)
