@@ -45,7 +45,7 @@ COMMON_ERRORS = {
         "UnsupportedOperationException",
         "ValidationException",
     },
-    "ebs": {"UnknownOperationException"},
+    "ebs": {"ServiceUnavailable", "UnknownOperationException"},
 }
 
 

@@ -153,5 +153,11 @@ fn facts(call: &Call) -> Facts {
 
 /// A refusal that has nothing to do with snapshots, as it is.
 fn plain(error: ApiError) -> EbsError {
-    EbsError { code: error.code.into_owned(), reason: None, message: error.message, status: error.status }
+    // These two have reasons in the service model, the first one always.
+    let reason = match error.code.as_ref() {
+        "AccessDeniedException" => Some("UNAUTHORIZED_ACCOUNT"),
+        "RequestThrottledException" => Some("ACCOUNT_THROTTLED"),
+        _ => None,
+    };
+    EbsError { code: error.code.into_owned(), reason, message: error.message, status: error.status }
 }
