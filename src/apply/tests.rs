@@ -72,11 +72,11 @@ async fn a_cluster_of_any_size_is_made_looked_at_and_removed_in_few_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_master_has_the_first_address_and_every_node_asks_for_a_public_one() {
+async fn the_master_has_the_last_address_and_every_node_asks_for_a_public_one() {
     let records = RecordsCloud::start().await;
     let world = bring_to(&records.cloud, &spec(5, "shared: {path: /data}\n")).await;
-    let first = "10.42.0.4".parse().ok();
-    assert_eq!(world.master().unwrap().private_address, first);
+    let last = "10.42.3.254".parse().ok();
+    assert_eq!(world.master().unwrap().private_address, last);
     assert!(records.server.cloud().state().ec2.instances().all(|instance| instance.wants_public_address));
     assert!(world.nodes.iter().all(|node| node.tag(SHARED_TAG) == Some("/data")));
     let addresses: BTreeSet<_> = world.nodes.iter().map(|node| node.private_address).collect();

@@ -152,8 +152,11 @@ async fn types_and_placement_change_while_nodes_are_stopped_and_they_stay_who_th
     assert_eq!(cluster.ids().await, before);
 }
 
+/// Their addresses, sorted as texts.
 fn addresses_of(instances: &[sdk::Instance]) -> Vec<String> {
-    instances.iter().filter_map(|one| one.private_ip_address.clone()).collect()
+    let mut addresses: Vec<String> = instances.iter().filter_map(|one| one.private_ip_address.clone()).collect();
+    addresses.sort();
+    addresses
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,12 +272,12 @@ async fn root_volumes_grow_in_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_of_a_range_have_its_addresses_by_a_launch_each() {
     let cluster = Cluster::of(Wish { group: ", addresses: 10.42.0.32/29", ..Wish::default() }).await;
-    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.4", "10.42.0.32", "10.42.0.33"]);
+    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.254", "10.42.0.32", "10.42.0.33"]);
     let shown = cluster.becomes(Wish { group: ", addresses: 10.42.0.33-10.42.0.40", ..Wish::default() });
     assert_has(&shown, &["2 × c7a.large at 10.42.0.33-10.42.0.34, a launch each", "private address: 10.42.0.32 → 10.42.0.33"]);
-    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.4", "10.42.0.33", "10.42.0.34"]);
-    cluster.write(Wish { group: ", addresses: 10.42.0.0-10.42.0.9", ..Wish::default() });
+    assert_eq!(addresses_of(&cluster.instances().await), ["10.42.0.254", "10.42.0.33", "10.42.0.34"]);
+    cluster.write(Wish { group: ", addresses: 10.42.0.250-10.42.0.255", ..Wish::default() });
     let (code, _, err) = cluster.account.ewulf(&["plan", &cluster.file]);
     assert_eq!(code, 3, "{err}");
-    assert_has(&err, &["range `10.42.0.0-10.42.0.9` has 10.42.0.4, which is the master's", "changing.yaml:7:"]);
+    assert_has(&err, &["range `10.42.0.250-10.42.0.255` has 10.42.0.254, which is the master's", "changing.yaml:7:"]);
 }

@@ -187,7 +187,8 @@ impl<'a> Look<'a> {
 /// was launched to be joined and is not.
 fn is_proven(spec: &ClusterSpec, world: &World, node: &Node) -> bool {
     let was_to_join = spec.ready == Ready::Joined && node.tag(JOINS_TAG).is_some();
-    !world.findings.launched.contains(&node.id) && !(was_to_join && node.tag(JOINED_TAG).is_none())
+    let is_unjoined = was_to_join && node.tag(JOINED_TAG).is_none();
+    !world.findings.launched.contains(&node.id) && !is_unjoined
 }
 
 impl<'a> Climb<'a> {

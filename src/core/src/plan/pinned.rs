@@ -84,7 +84,7 @@ fn check_subnet(draft: &mut Draft, blueprint: &Blueprint, range: AddressRange) {
     let Network::Existing(_) = &draft.spec.network else { return };
     let Some(network) = &draft.world.existing_network else { return };
     let cidr = network.subnet_cidr;
-    let (Some(first), Some(last)) = (cidr.hosts().next(), cidr.hosts().last()) else { return };
+    let (Some(first), Some(last)) = (cidr.hosts().next(), cidr.hosts().next_back()) else { return };
     if range.first() >= first && range.last() <= last {
         return;
     }

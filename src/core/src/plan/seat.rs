@@ -20,7 +20,7 @@ pub(super) struct Seat {
 /// address: mending that costs a minute, and waiting costs a call each time.
 const RISK: u64 = 50;
 
-/// The standing master's address, or where workers look for it, or the first that is free.
+/// The standing master's address, or where workers look for it, or the last that is free.
 pub(super) fn choose(draft: &mut Draft) -> Option<Seat> {
     let (subnet, cidr) = networks(draft)?;
     let world = draft.world;
@@ -31,10 +31,10 @@ pub(super) fn choose(draft: &mut Draft) -> Option<Seat> {
     let told = world.nodes.iter().filter_map(told_address);
     let is_ours = |address: &Ipv4Addr| subnet.contains(*address) && (of_nodes.contains(address) || !strangers.contains(address));
     let told = told.filter(is_ours).min();
-    // AWS keeps the first four addresses and the last (ec2.md 6.6); ours is the first after them that is free.
+    // From the end: people fix the first addresses, and clouds that do not choose by chance as EC2 does give them first.
     let is_pinned = |address: &Ipv4Addr| draft.spec.workers.iter().filter_map(|it| it.addresses).any(|it| it.contains(*address));
     let is_free = |address: &Ipv4Addr| !strangers.contains(address) && !of_nodes.contains(address) && !is_pinned(address);
-    match standing.or(told).or_else(|| subnet.hosts().find(is_free)) {
+    match standing.or(told).or_else(|| subnet.hosts().rev().find(is_free)) {
         Some(address) => Some(Seat { address, cidr }),
         None => {
             draft.block(Address::Subnet, "no address is free for the master", "use a larger subnet");

@@ -43,7 +43,7 @@ impl Ipv4Network {
     }
 
     /// Returns the addresses that a subnet of AWS can give to instances, in order; the first is the network's fifth.
-    pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn hosts(self) -> impl DoubleEndedIterator<Item = Ipv4Addr> {
         let usable = self.usable();
         (0..usable).map(move |index| {
             let offset = u32::try_from(4 + index).expect("an offset is below 2^32: a network has at most that many addresses");

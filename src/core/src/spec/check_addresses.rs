@@ -43,16 +43,15 @@ pub(super) fn check(spec: &ClusterSpec, tree: &Node) -> Vec<Problem> {
 
 /// What is wrong with a range in a network of ewulf's, and what to write.
 fn inside(range: AddressRange, network: Ipv4Network) -> Option<(String, String)> {
-    let master = network.hosts().next()?;
-    let last = u32::from(network.address()).checked_add(u32::try_from(network.size()).ok()? - 2).map(Ipv4Addr::from)?;
-    let free = AddressRange::between(Ipv4Addr::from(u32::from(master) + 1), last)?;
+    let (first, master) = (network.hosts().next()?, network.hosts().next_back()?);
+    let free = AddressRange::between(first, network.hosts().rev().nth(1)?)?;
     if !network.contains(range.first()) || !network.contains(range.last()) {
         return Some((format!("is not inside the network `{network}`"), format!("its workers can have {free}")));
     }
     if range.contains(master) {
         return Some((format!("has {master}, which is the master's"), format!("its workers can have {free}")));
     }
-    if range.first() < master || range.last() > last {
+    if range.first() < first || range.last() > master {
         let message = "has an address that AWS keeps: the first four and the last of a subnet".to_owned();
         return Some((message, format!("its workers can have {free}")));
     }
