@@ -386,7 +386,7 @@ pub async fn replace_root(run: &Run, replacement: &RootReplacement, work: &Work)
     let mut of_root = run.plan.tags.clone();
     of_root.extend(old.tags.into_iter().filter(|(key, _)| key.starts_with("ewulf:") || key == "Name"));
     of_root.insert(FILE_SYSTEM_TAG.to_owned(), root.gibibytes.to_string());
-    set_tags(run, &[root.id.clone()], &of_root).await?;
+    set_tags(run, std::slice::from_ref(&root.id), &of_root).await?;
     // Last: these say that it is done.
     let of_node = [(ROOT_IMAGE_TAG.to_owned(), image_id.clone()), (FINGERPRINT_TAG.to_owned(), fingerprint.clone())];
     set_tags(run, ids, &of_node.into()).await?;
