@@ -24,6 +24,9 @@ const ONLINE_BUDGET: Duration = Duration::from_secs(900);
 const BOOT_BUDGET: Duration = Duration::from_secs(600);
 /// Neighbours that every node proves it can reach, besides the master: all of a small cluster, a ring of a large one.
 const NEIGHBOURS: usize = 16;
+/// How often `mpirun` is started before nodes count as failed: a daemon of Open MPI 5 has been seen to hang between fork and
+/// exec on a busy machine, and then never answers.
+const MPIRUN_TRIES: u32 = 3;
 /// Inline scripts stay under this size (ec2.md 7.7).
 const INLINE_LIMIT: usize = 6_000;
 
@@ -210,19 +213,23 @@ async fn verify(run: &Run, members: &[Member], ids: &[String], cidr: Ipv4Network
     for member in members {
         writeln!(hosts, "{} slots=1", member.private_address).expect("a String takes all");
     }
+    let limit = Duration::from_secs(30 + members.len() as u64 / 4);
     // What mpirun says on stderr matters only if not all answered: it warns of harmless races of its own.
     let mpirun = format!(
         "folder=$(mktemp -d /tmp/ewulf-verify.XXXXXX); trap 'rm -rf \"$folder\"' EXIT\n\
          printf %s '{hosts}' | base64 -d | gunzip > \"$folder/hosts\"; chmod -R a+rX \"$folder\"; cd /tmp\n\
-         answered=$(runuser -u ewulf -- env HOME=/home/ewulf mpirun --hostfile \"$folder/hosts\" -n {number} --map-by ppr:1:node \\\n\
-           --prtemca prte_if_include {cidr} --mca btl_tcp_if_include {cidr} hostname 2> \"$folder/errors\" | sort -u | wc -l) || true\n\
-         if [ \"$answered\" != {number} ]; then\n\
-           tail -n 12 \"$folder/errors\"; echo \"$answered of {number} nodes answered\"; exit 1\n\
-         fi\n",
+         for try in $(seq {MPIRUN_TRIES}); do\n\
+           answered=$(runuser -u ewulf -- env HOME=/home/ewulf timeout --kill-after=5 {limit} mpirun --hostfile \"$folder/hosts\" \\\n\
+             -n {number} --map-by ppr:1:node --prtemca prte_if_include {cidr} --mca btl_tcp_if_include {cidr} hostname \\\n\
+             2> \"$folder/errors\" | sort -u | wc -l) || true\n\
+           if [ \"$answered\" = {number} ]; then exit 0; fi\n\
+         done\n\
+         tail -n 12 \"$folder/errors\"; echo \"$answered of {number} nodes answered within {limit} s\"; exit 1\n",
         hosts = packed(&hosts),
         number = members.len(),
+        limit = limit.as_secs(),
     );
-    let mpirun = Script::new("verify mpirun over all nodes", mpirun).timeout(Duration::from_secs(300));
+    let mpirun = Script::new("verify mpirun over all nodes", mpirun).timeout(limit * MPIRUN_TRIES + Duration::from_secs(60));
     tokio::try_join!(
         expect(run, members, ids, "ssh to the other nodes", &ssh),
         expect(run, members, std::slice::from_ref(&master), "mpirun over all nodes", &mpirun),
