@@ -59,6 +59,12 @@ class Pairs:
     def bind(self, one, other):
         self.there[one], self.back[other] = other, one
 
+    def forget_addresses(self):
+        """Another scenario may be given the same ones: moto rolls them, and the local cloud takes free ones in order."""
+        for names in (self.there, self.back):
+            for name in [name for name in names if (found := CHOSEN.fullmatch(name)) and found.lastgroup in ("address", "name")]:
+                del names[name]
+
 
 class Comparison:
     """All steps of two transcripts. `accounts` are the two accounts' ids."""
@@ -68,10 +74,14 @@ class Comparison:
         # Addresses that the script itself asked for: they are nobody's choice.
         self.asked = set()
         self.secrets = {}
+        self.scenario = None
         self.differences = []
 
     def steps(self, step, other):
         """Compares two steps that did the same; the first is moto's."""
+        if step["scenario"] != self.scenario:
+            self.scenario = step["scenario"]
+            self.pairs.forget_addresses()
         text = json.dumps(step["params"], default=str)
         named = {found[0] for found in CHOSEN.finditer(text) if found.lastgroup == "address"}
         self.asked |= named - self.pairs.there.keys()
