@@ -6,9 +6,6 @@ use ewulf::observe::filter;
 
 use super::{Bench, bench};
 
-const CLUSTER: &str = "trouble";
-const FILE: &str = "clusters/trouble.yaml";
-
 /// Connects to port 22 of `$1` as often as `$2` says, a third of a second each; prints how often it worked and the
 /// quickest in milliseconds.
 const CONNECTS: &str = r#"
@@ -25,32 +22,57 @@ for _ in range(rounds):
 print(len(times), round(1000 * min(times, default=9)))
 "#;
 
-fn made(bench: &Bench, market: &str) {
-    bench.write(
-        FILE,
-        &format!(
-            "cluster: {CLUSTER}\ncloud: local\nnetwork: {{cidr: 10.81.0.0/24}}\nmaster: {{instance_type: c7a.large, image: master}}\n\
-             workers:\n- {{group: compute, count: 1, instance_type: c7a.large, image: worker, market: {market}}}\n\
-             shared: {{volume: 1GiB, keep: false}}\n"
-        ),
-    );
-    bench.run(&["apply", FILE, "--yes"]).expect(0);
+/// A cluster of a master and one worker; each test has its own, since EC2 lists what ended for an hour.
+struct Patient<'a> {
+    bench: &'a Bench,
+    name: &'static str,
+    file: String,
 }
 
-/// Id and address of the worker.
-fn worker(bench: &Bench) -> (String, String) {
-    let status = bench.run(&["status", FILE, "--json"]).json();
-    let nodes = status[0]["nodes"].as_array().cloned().unwrap_or_default();
-    let node = nodes.iter().find(|node| node["address"] == "node/compute/0").unwrap_or_else(|| panic!("{status}"));
-    let id = node["id"].as_str().expect("a node has an id").to_owned();
-    let address = bench.on_node(CLUSTER, "node/compute/0", "hostname -I").split_whitespace().next().unwrap().to_owned();
-    (id, address)
+impl<'a> Patient<'a> {
+    fn made(bench: &'a Bench, name: &'static str, market: &str) -> Self {
+        let file = format!("clusters/{name}.yaml");
+        bench.write(
+            &file,
+            &format!(
+                "cluster: {name}\ncloud: local\nnetwork: {{cidr: 10.81.0.0/24}}\n\
+                 master: {{instance_type: c7a.large, image: master}}\n\
+                 workers:\n- {{group: compute, count: 1, instance_type: c7a.large, image: worker, market: {market}}}\n\
+                 shared: {{volume: 1GiB, keep: false}}\n"
+            ),
+        );
+        bench.run(&["apply", &file, "--yes"]).expect(0);
+        Self { bench, name, file }
+    }
+
+    /// Runs a script as root on one node and answers its stdout.
+    fn on(&self, node: &str, script: &str) -> String {
+        self.bench.on_node(self.name, node, script)
+    }
+
+    /// Id and address of the worker.
+    fn worker(&self) -> (String, String) {
+        let status = self.bench.run(&["status", &self.file, "--json"]).json();
+        let nodes = status[0]["nodes"].as_array().cloned().unwrap_or_default();
+        let node = nodes.iter().find(|node| node["address"] == "node/compute/0").unwrap_or_else(|| panic!("{status}"));
+        let id = node["id"].as_str().expect("a node has an id").to_owned();
+        let address = self.on("node/compute/0", "hostname -I").split_whitespace().next().unwrap().to_owned();
+        (id, address)
+    }
+
+    fn apply(&self) {
+        self.bench.run(&["apply", &self.file, "--yes"]).expect(0);
+    }
+
+    fn destroy(&self) {
+        self.bench.run(&["destroy", self.name, "--yes"]).expect(0);
+    }
 }
 
 /// How often of `rounds` the master reached an address, and in how many milliseconds at best.
-fn reached(bench: &Bench, address: &str, rounds: u32) -> (u32, u32) {
+fn reached(patient: &Patient, address: &str, rounds: u32) -> (u32, u32) {
     let script = format!("python3 -c '{CONNECTS}' {address} {rounds}");
-    let out = bench.on_node(CLUSTER, "node/master", &script);
+    let out = patient.on("node/master", &script);
     let mut numbers = out.split_whitespace().map(|number| number.parse().expect("it is a number"));
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
@@ -62,19 +84,16 @@ fn trouble(bench: &Bench, arguments: &[&str]) {
 #[test]
 fn a_node_in_trouble_is_not_reached_or_badly_and_comes_back_when_it_is_over() {
     let bench = bench();
-    made(&bench, "on-demand");
-    let (id, address) = worker(&bench);
-    assert_eq!(reached(&bench, &address, 5).0, 5);
+    let patient = Patient::made(&bench, "trouble", "on-demand");
+    let (id, address) = patient.worker();
+    assert_eq!(reached(&patient, &address, 5).0, 5);
 
     // Frozen: its kernel still answers, none of its programs does.
     let beat = "for i in $(seq 600); do date +%s%N > /shared/beat; sleep 0.05; done";
-    bench.on_node(CLUSTER, "node/compute/0", &format!("systemd-run --quiet --collect bash -c '{beat}'"));
+    patient.on("node/compute/0", &format!("systemd-run --quiet --collect bash -c '{beat}'"));
     let beats = || {
-        bench.on_node(
-            CLUSTER,
-            "node/master",
-            "a=$(cat /shared/beat); sleep 1; [ \"$a\" = \"$(cat /shared/beat)\" ] && echo still || echo beats",
-        )
+        patient
+            .on("node/master", "a=$(cat /shared/beat); sleep 1; [ \"$a\" = \"$(cat /shared/beat)\" ] && echo still || echo beats")
     };
     assert_eq!(beats().trim(), "beats");
     trouble(&bench, &["freeze", &id]);
@@ -83,32 +102,32 @@ fn a_node_in_trouble_is_not_reached_or_badly_and_comes_back_when_it_is_over() {
     assert_eq!(beats().trim(), "beats");
 
     trouble(&bench, &["cut", &address]);
-    assert_eq!(reached(&bench, &address, 3).0, 0);
+    assert_eq!(reached(&patient, &address, 3).0, 0);
     trouble(&bench, &["join", &id]);
-    assert_eq!(reached(&bench, &address, 5).0, 5);
+    assert_eq!(reached(&patient, &address, 5).0, 5);
 
     // 30 of 100 on the way there and on the way back: half of the connections stand within a third of a second.
     trouble(&bench, &["lossy", &id, "--percent", "30"]);
-    let (worked, _) = reached(&bench, &address, 60);
+    let (worked, _) = reached(&patient, &address, 60);
     assert!((10..50).contains(&worked), "{worked} of 60 connections");
     trouble(&bench, &["lossy", &id, "--percent", "0"]);
-    assert_eq!(reached(&bench, &address, 5).0, 5);
+    assert_eq!(reached(&patient, &address, 5).0, 5);
 
     let slow = bench.run(&["local", "faults", "node", "slow", &id, "--milliseconds", "80"]);
     if slow.code == 0 {
-        let (_, quickest) = reached(&bench, &address, 5);
+        let (_, quickest) = reached(&patient, &address, 5);
         assert!(quickest >= 80, "{quickest} ms");
         trouble(&bench, &["slow", &id, "--milliseconds", "0"]);
-        assert!(reached(&bench, &address, 5).1 < 80);
+        assert!(reached(&patient, &address, 5).1 < 80);
     } else {
         assert!(slow.err.contains("sch_netem"), "{}", slow.err);
     }
 
-    trouble(&bench, &["fill", "trouble node/master", "--path", "/shared"]);
+    trouble(&bench, &["fill", &format!("{} node/master", patient.name), "--path", "/shared"]);
     let write = bench.run(&[
         "exec",
         "--cluster",
-        CLUSTER,
+        patient.name,
         "--user",
         "root",
         "node/compute/0",
@@ -120,29 +139,28 @@ fn a_node_in_trouble_is_not_reached_or_badly_and_comes_back_when_it_is_over() {
         "count=8",
     ]);
     assert!(write.code != 0 && format!("{}{}", write.out, write.err).contains("No space left"), "{}{}", write.out, write.err);
-    bench.on_node(CLUSTER, "node/master", "rm -f /shared/.filled /shared/more");
-    bench.run(&["status", FILE]).expect(0);
-    bench.run(&["plan", FILE, "--detailed-exitcode"]).expect(0);
-    bench.run(&["destroy", CLUSTER, "--yes"]).expect(0);
+    patient.on("node/master", "rm -f /shared/.filled /shared/more");
+    bench.run(&["status", &patient.file]).expect(0);
+    bench.run(&["plan", &patient.file, "--detailed-exitcode"]).expect(0);
+    patient.destroy();
 }
 
 #[test]
 fn a_node_that_dies_or_fails_its_checks_is_shown_and_the_next_apply_mends_the_cluster() {
     let bench = bench();
-    made(&bench, "on-demand");
-    let (id, _) = worker(&bench);
+    let patient = Patient::made(&bench, "dying", "on-demand");
+    let (id, _) = patient.worker();
     trouble(&bench, &["kill", &id]);
     let begun = Instant::now();
-    while bench.run(&["status", FILE]).code == 0 {
+    while bench.run(&["status", &patient.file]).code == 0 {
         assert!(begun.elapsed() < Duration::from_secs(60), "a dead node still counts as ready");
         std::thread::sleep(Duration::from_millis(500));
     }
-    bench.run(&["apply", FILE, "--yes"]).expect(0);
-    bench.run(&["status", FILE]).expect(0);
-
-    let (id, _) = worker(&bench);
-    let added = bench.run(&["local", "faults", "add", "impaired", "--id", "checks", "--resource", &id]);
-    added.expect(0);
+    // What starts from now on never passes its checks.
+    bench.run(&["local", "faults", "add", "impaired"]).expect(0);
+    patient.apply();
+    bench.run(&["local", "faults", "clear"]).expect(0);
+    let (id, _) = patient.worker();
     let (runtime, cloud) = bench.clients();
     let impaired = runtime.block_on(async {
         let answer = cloud.ec2.describe_instance_status().filters(filter("instance-status.status", "impaired")).send().await;
@@ -154,26 +172,25 @@ fn a_node_that_dies_or_fails_its_checks_is_shown_and_the_next_apply_mends_the_cl
             .collect::<Vec<_>>()
     });
     assert_eq!(impaired, [id]);
-    bench.run(&["local", "faults", "clear"]).expect(0);
-    bench.run(&["destroy", CLUSTER, "--yes"]).expect(0);
+    patient.destroy();
 }
 
 #[test]
 fn a_spot_node_that_is_taken_back_has_its_notice_first_and_is_replaced_by_the_next_apply() {
     let bench = bench();
-    made(&bench, "spot");
-    let (id, _) = worker(&bench);
+    let patient = Patient::made(&bench, "taken", "spot");
+    let (id, _) = patient.worker();
     let notice = "token=$(curl -fsX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token) && \
                   curl -s -o /dev/stdout -w ' %{http_code}' -H \"X-aws-ec2-metadata-token: $token\" \
                   http://169.254.169.254/latest/meta-data/spot/instance-action";
-    let asked = || bench.on_node(CLUSTER, "node/compute/0", notice);
+    let asked = || patient.on("node/compute/0", notice);
     assert!(asked().trim().ends_with("404"), "{}", asked());
     trouble(&bench, &["interrupt", &id, "--notice", "8"]);
     let told = asked();
     assert!(told.contains("\"action\"") && told.contains("terminate") && told.trim().ends_with("200"), "{told}");
     let begun = Instant::now();
     let plan = loop {
-        let plan = bench.run(&["plan", FILE, "--detailed-exitcode"]);
+        let plan = bench.run(&["plan", &patient.file, "--detailed-exitcode"]);
         if plan.code == 2 {
             break plan;
         }
@@ -181,7 +198,7 @@ fn a_spot_node_that_is_taken_back_has_its_notice_first_and_is_replaced_by_the_ne
         std::thread::sleep(Duration::from_secs(1));
     };
     assert!(plan.out.contains("Server.SpotInstanceTermination"), "{}", plan.out);
-    bench.run(&["apply", FILE, "--yes"]).expect(0);
-    assert_ne!(worker(&bench).0, id);
-    bench.run(&["destroy", CLUSTER, "--yes"]).expect(0);
+    patient.apply();
+    assert_ne!(patient.worker().0, id);
+    patient.destroy();
 }
