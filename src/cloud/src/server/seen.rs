@@ -180,6 +180,8 @@ mod tests {
             assert_eq!(admit(&seen, &headers, SIGNED + later, false), Ok(()));
         }
         let memory = seen.memory.lock().unwrap();
-        assert!(memory.signatures.len() <= 901 && memory.attempts.len() <= 6, "{}", memory.signatures.len());
+        let kept = |seconds: i64| usize::try_from(seconds).unwrap() + 1;
+        assert_eq!(memory.signatures.len(), kept(MAXIMUM_SKEW_SECONDS));
+        assert_eq!(memory.attempts.len(), kept(SAME_MOMENT_SECONDS));
     }
 }
