@@ -1,18 +1,24 @@
-//! The most memory that a process ever had: the kernel tells it to whoever waits for the process, and to nobody else.
+//! The most memory that a process ever had.
+//!
+//! `wait4` would tell it, but its `ru_maxrss` starts at the size of the process that forked: a bench that has held a
+//! large world would be counted as its child. `VmHWM` starts anew with the program, and ends with it, so it is read for
+//! as long as the process lives.
 
 use std::process::Child;
 
-/// Asks whether a child has ended; answers its exit code, None if a signal ended it, and the bytes it had at most.
-///
-/// The child is reaped here: nobody may wait for it or signal it afterwards.
-pub fn ended(child: &mut Child) -> Option<(Option<i32>, f64)> {
-    let mut status = 0;
-    // SAFETY: all zeros are a valid rusage, which holds numbers alone.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let process = libc::pid_t::try_from(child.id()).ok()?;
-    // SAFETY: both pointers are to live values of the types that wait4 writes.
-    let waited = unsafe { libc::wait4(process, &mut status, libc::WNOHANG, &mut usage) };
-    // Linux counts kibibytes.
-    let bytes = usage.ru_maxrss as f64 * 1024.0;
-    (waited == process).then(|| (libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)), bytes))
+/// Asks whether a child has ended, and answers its exit code if it has, None if a signal ended it. `most` grows to the
+/// bytes that the child had at most until now.
+pub fn watch(child: &mut Child, most: &mut f64) -> Option<Option<i32>> {
+    if let Some(bytes) = high_water(child.id()) {
+        *most = most.max(bytes);
+    }
+    child.try_wait().expect("a child can be waited for").map(|status| status.code())
+}
+
+/// None once the process has given its memory back.
+fn high_water(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
 }

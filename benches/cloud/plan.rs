@@ -42,17 +42,14 @@ pub fn rows(arguments: &[String]) -> Result<Vec<Row>, Failure> {
         }
     };
     let mut rows = values(&spec);
-    let mut megabytes = 0.0;
+    let mut bytes = 0.0;
     let begun = Instant::now();
-    let ended = world.wire.run_to(world.ground.command(&["plan", Shape::FILE]), None, Duration::from_secs(600), |child| {
-        let (code, bytes) = memory::ended(child)?;
-        megabytes = bytes / 1e6;
-        Some(code)
-    });
+    let command = world.ground.command(&["plan", Shape::FILE]);
+    let ended = world.wire.run_to(command, None, Duration::from_secs(600), |child| memory::watch(child, &mut bytes));
     if ended.code != Some(0) {
         return Err(Failure::Other(format!("ewulf plan ended with {:?}:\n{}{}", ended.code, ended.out, ended.err)));
     }
-    let most = Quantity { value: megabytes, unit: "MB" };
+    let most = Quantity { value: bytes / 1e6, unit: "MB" };
     rows.push(
         Row::absolute("ewulf plan, 10,000 workers: peak memory", most, Better::AtMost, MEGABYTES, None)
             .noted(format!("{:.2} s with its calls", begun.elapsed().as_secs_f64())),

@@ -50,11 +50,7 @@ impl Measured {
     /// Runs a command over the world's wire; only calls to EC2 count.
     fn add(&mut self, world: &World, command: Command, what: &str) -> Result<(), Failure> {
         let mut bytes = 0.0;
-        let ended = world.wire.run_to(command, None, LIMIT, |child| {
-            let (code, most) = memory::ended(child)?;
-            bytes = most;
-            Some(code)
-        });
+        let ended = world.wire.run_to(command, None, LIMIT, |child| memory::watch(child, &mut bytes));
         if ended.code != Some(0) {
             return Err(Failure::Other(format!("{what} ended with {:?}:\n{}{}", ended.code, ended.out, ended.err)));
         }
