@@ -138,6 +138,7 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
     let tags = tags(instance.tags());
     let (role, index) = role(&tags, instance.ami_launch_index.unwrap_or(0))?;
     let id = instance.instance_id.clone()?;
+    let launched = instance.launch_time.map(|time| time.to_string()).unwrap_or_default();
     use sdk::InstanceStateName as S;
     let state = match instance.state.as_ref()?.name.as_ref()? {
         S::Pending => NodeState::Pending,
@@ -147,7 +148,8 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
         _ => {
             let reason = instance.state_reason.as_ref();
             let message = reason.and_then(|reason| reason.message.clone().or(reason.code.clone()));
-            return Some(Seen::Gone(GoneNode { id, role, index, reason: message.unwrap_or_else(|| "no reason given".into()) }));
+            let reason = message.unwrap_or_else(|| "no reason given".into());
+            return Some(Seen::Gone(GoneNode { id, role, index, launched, reason }));
         }
     };
     let spot = instance.instance_lifecycle == Some(sdk::InstanceLifecycleType::Spot);
@@ -169,7 +171,7 @@ pub fn instance(instance: &sdk::Instance) -> Option<Seen> {
         root: None,
         interface: interface(instance),
         spot_request: instance.spot_instance_request_id.clone().map(|id| Companion { id, tags: None }),
-        launched: instance.launch_time.map(|time| time.to_string()).unwrap_or_default(),
+        launched,
         tags,
     })))
 }

@@ -425,6 +425,7 @@ impl Simulator {
             id: node.id,
             role: node.role,
             index: node.index,
+            launched: node.launched,
             reason: reason.to_owned(),
         }));
     }

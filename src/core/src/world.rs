@@ -260,6 +260,8 @@ pub struct GoneNode {
     pub id: String,
     pub role: Role,
     pub index: u32,
+    /// When it was launched, in RFC 3339, to tell it from others that ended.
+    pub launched: String,
     /// Code and message of EC2's StateReason.
     pub reason: String,
 }
@@ -375,7 +377,7 @@ impl World {
     /// Puts lists into one order, so that equal worlds are equal values.
     pub fn normalise(&mut self) {
         self.nodes.sort_by(|a, b| (&a.role, a.index, &a.launched, &a.id).cmp(&(&b.role, b.index, &b.launched, &b.id)));
-        self.gone.sort_by(|a, b| (&a.role, a.index, &a.id).cmp(&(&b.role, b.index, &b.id)));
+        self.gone.sort_by(|a, b| (&a.role, a.index, &a.launched, &a.id).cmp(&(&b.role, b.index, &b.launched, &b.id)));
         self.placement_groups.sort_by(|a, b| a.name.cmp(&b.name));
         self.templates.sort_by(|a, b| (&a.address, &a.name).cmp(&(&b.address, &b.name)));
         self.zones.sort();

@@ -332,7 +332,13 @@ fn worlds_of(count: u32) -> (ClusterSpec, [World; 4]) {
     lost.nodes = kept.into_iter().map(|(_, node)| node).collect();
     lost.gone = ended
         .into_iter()
-        .map(|(_, node)| GoneNode { id: node.id, role: node.role, index: node.index, reason: "Server.InternalError".into() })
+        .map(|(_, node)| GoneNode {
+            id: node.id,
+            role: node.role,
+            index: node.index,
+            launched: node.launched,
+            reason: "Server.InternalError".into(),
+        })
         .collect();
     let mut older = whole.clone();
     older.images.values_mut().for_each(|image| {

@@ -333,8 +333,13 @@ impl<'a> Climb<'a> {
         world.nodes = left;
         let reason = "Client.UserInitiatedShutdown: taken back";
         let gone: Vec<Node> = gone;
-        let gone =
-            gone.into_iter().map(|node| GoneNode { id: node.id, role: node.role, index: node.index, reason: reason.into() });
+        let gone = gone.into_iter().map(|Node { id, role, index, launched, .. }| GoneNode {
+            id,
+            role,
+            index,
+            launched,
+            reason: reason.into(),
+        });
         world.gone.extend(gone);
         world.normalise();
     }

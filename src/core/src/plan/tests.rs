@@ -4,7 +4,7 @@ use super::*;
 use crate::quantity::VolumeSize;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::Ready;
-use crate::world::{Ami, Gateway, Image, NodeState, Stray, Volume, Vpc};
+use crate::world::{Ami, Gateway, GoneNode, Image, NodeState, Stray, Volume, Vpc};
 
 pub(super) fn spec(text: &str) -> ClusterSpec {
     crate::spec::load_cluster("test.yaml", text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}")).spec
@@ -113,6 +113,23 @@ fn a_stopped_node_is_started_and_joined_again() {
     assert!(mending.changes.iter().any(|change| change.reason == Reason::StoppedOutside));
     simulator.run(&mending);
     assert!(plan(&spec, &simulator.world()).is_empty());
+}
+
+#[test]
+fn a_node_that_ended_is_explained_by_the_last_of_its_index() {
+    let spec = spec_of(2, 0, "c7i.large", false, "none", "a");
+    let mut simulator = applied(&spec);
+    let first = simulator.instances[2].node.clone();
+    // Ids do not tell which came first.
+    for (launched, id, reason) in
+        [("2026-01-01T10:00:00Z", "i-9", "Server.First"), ("2026-01-01T11:00:00Z", "i-1", "Server.Last")]
+    {
+        let (role, launched) = (first.role.clone(), launched.to_owned());
+        simulator.gone.push(GoneNode { id: id.into(), role, index: first.index, launched, reason: reason.into() });
+    }
+    simulator.instances.remove(2);
+    let mended = plan(&spec, &simulator.world());
+    assert_eq!(mended.changes[0].reason, Reason::EndedOutside("i-1 Server.Last".into()));
 }
 
 #[test]
