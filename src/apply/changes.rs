@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::{FILE_SYSTEM_TAG, FINGERPRINT_TAG, JOINED_TAG, ROOT_IMAGE_TAG};
+use ewulf_core::pacing::Deed;
 use ewulf_core::plan::{RootReplacement, StoppedAttribute, StoppedChange, UNFINISHED};
 use ewulf_core::world::{MetadataOptions, Tags};
 
 use super::actions::{count, shortened};
 use super::create::{SETTLE, UNCERTAIN, UNSETTLED, modify_volume, set_tags, token};
 use super::instances::{send_start, stop, wait_for};
+use super::pace::pace;
 use super::{Run, StepError};
 use crate::aws::{Backoff, CallError, Class, Script, failure, retry};
 use crate::events::Work;
@@ -268,6 +270,8 @@ pub async fn grow_root_file_systems(run: &Run, ids: &[String], volumes: &[String
 /// they were again, and started; the error is that of the change or of the start.
 pub async fn change_stopped(run: &Run, nodes: &[StoppedChange], work: &Work) -> Result<String, StepError> {
     let ids: Vec<String> = nodes.iter().map(|node| node.id.clone()).collect();
+    // They stand still for as long as they must and no longer, so EC2's limits for their start are waited for before.
+    pace(run, Deed::Start, ids.len(), None, work).await?;
     stop(run, &ids).await?;
     work.waiting(format!("waiting until {} stopped", count(ids.len(), "node")));
     wait_for(run, &ids, "stopped", |state| state == "stopped").await?;

@@ -49,8 +49,8 @@ pub enum ApplyError {
     /// EC2 has no room for some groups; a plan that knows so may take other rungs of their ladders.
     #[error("EC2 has no room for all nodes; {done} of {all} steps were done")]
     NoRoom { shorts: Vec<Short>, made: BTreeSet<String>, done: usize, all: usize },
-    /// A worker was given the master's address; a plan that sees it makes it go.
-    #[error("{address}: its address was given to another node; {done} of {all} steps were done")]
+    /// A node has the address of another; a plan that sees it makes it go.
+    #[error("{address}: another node has its address; {done} of {all} steps were done")]
     Displaced {
         address: Address,
         #[source]
@@ -78,7 +78,7 @@ pub enum StepError {
     Slow { object: String, wanted: &'static str, state: String, seconds: u64 },
     #[error("{object} ended while it was starting: {reason}")]
     Ended { object: String, code: Option<String>, reason: String },
-    #[error("{address} cannot be launched at {private_address}: EC2 gave that address to {holder}, launched beside it")]
+    #[error("{address} cannot be launched at {private_address}: {holder} has that address")]
     Displaced { address: Address, private_address: std::net::Ipv4Addr, holder: String },
     #[error("{node} did not boot: {cause}")]
     Boot { node: String, cause: String },

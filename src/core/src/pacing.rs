@@ -143,6 +143,7 @@ pub fn of(steps: &[Step], limits: &Limits) -> Vec<Paced> {
         match &step.action {
             Action::Launch(launch) => launches.push(launch.indexes.len()),
             Action::Start { ids } => starts.push(ids.len()),
+            Action::ChangeStopped { nodes } => starts.push(nodes.len()),
             Action::Terminate { ids } => ends.push(ids.len()),
             _ => {}
         }
