@@ -10,6 +10,7 @@ use super::cluster::{self, SavedPlan};
 use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Kind, Outcome};
 use super::session::Session;
+use super::turn::TurnOptions;
 use super::user::User;
 use crate::apply::{self, Applied, ApplyError, Ascent, Lock, OnFailure};
 use crate::aws::Cloud;
@@ -27,6 +28,7 @@ use crate::ui;
 Examples:
   ewulf apply clusters/demo.yaml
   ewulf apply clusters/prod.yaml --yes
+  ewulf apply clusters/prod.yaml --yes --wait 20m
   ewulf apply monday.plan             a plan saved by ewulf plan --out
   ewulf apply clusters/demo.yaml --on-error keep")]
 pub struct Apply {
@@ -38,6 +40,8 @@ pub struct Apply {
     /// What happens to a new node that failed before it was part of the cluster
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     on_error: OnError,
+    #[command(flatten)]
+    turn: TurnOptions,
     #[command(flatten)]
     cloud: CloudOptions,
 }
@@ -63,7 +67,7 @@ impl Apply {
             None => cluster::spec(session.project()?, &self.file.to_string_lossy(), &self.cloud)?,
         };
         let cloud = session.connect_for(&spec, &session.event_stream()).await?;
-        let lock = Lock::acquire(&cloud, &spec.cluster, "apply").await?;
+        let lock = self.turn.lock(session, &cloud, &spec.cluster, "apply").await?;
         // Only what is seen under the lock is sure not to be changed by others until it is changed here.
         let outcome = match settled(lock.is_unsettled(), || cluster::plan(session, &cloud, &spec)).await {
             Ok(planned) => {

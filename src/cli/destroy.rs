@@ -6,6 +6,7 @@ use super::cluster;
 use super::connect::CloudOptions;
 use super::failure::{Exit, Failure, Outcome};
 use super::session::Session;
+use super::turn::TurnOptions;
 use crate::apply::{self, Lock, OnFailure};
 use crate::aws::Cloud;
 use crate::{observe, ui};
@@ -30,6 +31,8 @@ pub struct Destroy {
     #[arg(long)]
     with_volume: bool,
     #[command(flatten)]
+    turn: TurnOptions,
+    #[command(flatten)]
     cloud: CloudOptions,
 }
 
@@ -37,7 +40,7 @@ impl Destroy {
     pub async fn run(self, session: &Session) -> Outcome {
         let spec = cluster::spec(session.project()?, &self.cluster, &self.cloud)?;
         let cloud = session.connect_for(&spec, &session.event_stream()).await?;
-        let lock = Lock::acquire(&cloud, &spec.cluster, "destroy").await?;
+        let lock = self.turn.lock(session, &cloud, &spec.cluster, "destroy").await?;
         // Only what is seen under the lock is sure not to be changed by others until it is changed here.
         let world = observe::settled(lock.is_unsettled(), || observe::cluster(&cloud, &spec.cluster)).await;
         let outcome = match world {

@@ -31,6 +31,7 @@ pub mod session;
 mod ssh;
 mod status;
 mod sweep;
+mod turn;
 pub mod user;
 mod validate;
 

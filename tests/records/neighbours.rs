@@ -39,12 +39,13 @@ async fn clusters_with_the_same_network_never_see_each_other() {
 }
 
 /// The lock of somebody on another machine.
-async fn hold(account: &Account, until: Timestamp) {
+async fn hold(account: &Account, cluster: &str, until: Timestamp) {
     let holder = serde_json::json!({
         "who": "eve", "host": "elsewhere", "process": 7, "started": 1, "doing": "apply",
         "since": Timestamp::now() - 5.hours(), "until": until,
     });
-    let request = account.cloud.ssm.put_parameter().name("/ewulf/held/lock").value(holder.to_string()).overwrite(true);
+    let request =
+        account.cloud.ssm.put_parameter().name(format!("/ewulf/{cluster}/lock")).value(holder.to_string()).overwrite(true);
     request.r#type(aws_sdk_ssm::types::ParameterType::String).send().await.expect("the parameter is written");
 }
 
@@ -52,7 +53,7 @@ async fn hold(account: &Account, until: Timestamp) {
 async fn a_foreign_lock_is_respected_while_it_lasts_and_taken_over_when_it_expired() {
     let account = Account::open().await;
     let spec = account.spec("held", "{cidr: 10.42.0.0/24}", PLAIN).display().to_string();
-    hold(&account, Timestamp::now() + 3.minutes()).await;
+    hold(&account, "held", Timestamp::now() + 3.minutes()).await;
     let (code, _, err) = account.ewulf(&["apply", &spec, "--yes"]);
     assert!(code == 1 && err.contains("is being changed by eve on elsewhere (process 7, apply)"), "{err}");
     assert!(err.contains("hint: wait for it"), "{err}");
@@ -60,10 +61,29 @@ async fn a_foreign_lock_is_respected_while_it_lasts_and_taken_over_when_it_expir
     let (code, _, err) = account.ewulf(&["destroy", &spec, "--yes"]);
     assert!(code == 1 && err.contains("eve on elsewhere"), "{err}");
 
-    hold(&account, Timestamp::now() - 1.second()).await;
+    hold(&account, "held", Timestamp::now() - 1.second()).await;
     account.succeed(&["apply", &spec, "--yes"]);
     let lock = account.cloud.ssm.get_parameter().name("/ewulf/held/lock").send().await;
     assert!(lock.is_err_and(|error| error.into_service_error().is_parameter_not_found()), "the lock was given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_has_the_cluster_once_it_is_free_and_is_refused_when_it_is_not() {
+    let account = Account::open().await;
+    let spec = account.spec("queue", "{cidr: 10.42.0.0/24}", PLAIN).display().to_string();
+    hold(&account, "queue", Timestamp::now() + 3.minutes()).await;
+    let (code, _, err) = account.ewulf(&["destroy", &spec, "--yes", "--wait", "3s"]);
+    assert!(code == 1 && err.contains("eve on elsewhere"), "{err}");
+    assert!(err.contains("waiting for up to"), "{err}");
+
+    let mut waiting = account.command(&["apply", &spec, "--yes", "--wait", "2m"]);
+    let waiting = waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let waiting = waiting.spawn().expect("the binary starts");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    account.cloud.ssm.delete_parameter().name("/ewulf/queue/lock").send().await.expect("eve is done");
+    let (code, out, err) = told(tokio::task::block_in_place(|| waiting.wait_with_output()).expect("it ends"));
+    assert!(code == 0 && err.contains("eve on elsewhere"), "{out}{err}");
+    account.succeed(&["destroy", &spec, "--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
