@@ -27,7 +27,7 @@ const ENDED_BUDGET: Duration = Duration::from_secs(600);
 /// First pause before states are asked for, since nothing starts or ends faster; EC2 takes seconds, so that few polls
 /// follow.
 const FIRST_POLL: Duration = Duration::from_millis(400);
-/// More nodes than these are watched by asking for those alone that do not run yet.
+/// More nodes than these are watched by asking, after the first time, for those alone that do not run yet.
 const ASKED_FOR_ALL: usize = 100;
 /// How long instances that a token stands for are looked for: they show up within seconds (ec2.md 1.1).
 const LOOK_UP: Duration = Duration::from_secs(20);
@@ -214,10 +214,10 @@ pub async fn await_running(run: &Run, nodes: &[Address], work: &Work) -> Result<
     let wanted: BTreeMap<String, &Address> =
         nodes.iter().map(|address| Ok((run.id(address)?, address))).collect::<Result<_, StepError>>()?;
     let mut backoff = Backoff::new(FIRST_POLL, Duration::from_secs(5), RUNNING_BUDGET);
+    let mut has_budget = backoff.pause().await;
     // Whether all are asked for, or only those that do not run: nodes that are not listed then run or are not visible yet.
-    let mut asks_for_all = wanted.len() <= ASKED_FOR_ALL;
+    let mut asks_for_all = true;
     loop {
-        let has_budget = backoff.pause().await;
         let only = (!asks_for_all).then(not_running);
         let states = states(run, only).await?;
         let mut late = None;
@@ -238,7 +238,7 @@ pub async fn await_running(run: &Run, nodes: &[Address], work: &Work) -> Result<
             if asks_for_all {
                 return Ok(format!("{} running", count(running, "node")));
             }
-            // The last word has a list of all.
+            // The last word has a list of all, and is worth no pause.
             asks_for_all = true;
             continue;
         };
@@ -248,6 +248,7 @@ pub async fn await_running(run: &Run, nodes: &[Address], work: &Work) -> Result<
             return Err(StepError::Slow { object: format!("{address} {id}"), wanted: "running", state, seconds });
         }
         asks_for_all = wanted.len() <= ASKED_FOR_ALL;
+        has_budget = backoff.pause().await;
     }
 }
 
