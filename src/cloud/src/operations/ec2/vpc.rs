@@ -88,10 +88,12 @@ pub(super) fn put_vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc, state: &str) {
 pub(super) const DHCP_OPTIONS: &str = "dopt-0a0a0a0a0a0a0a0a0";
 
 fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
-    const FILTERS: [&str; 11] = [
+    const FILTERS: [&str; 12] = [
         "tag",
         "vpc-id",
         "cidr",
+        // Not in EC2's documentation; Ansible asks by it.
+        "cidr-block",
         "cidr-block-association.association-id",
         "cidr-block-association.cidr-block",
         "cidr-block-association.state",
@@ -110,7 +112,7 @@ fn describe_vpcs(turn: &mut Turn<'_>, query: &Query) -> Result<Xml, ApiError> {
         filters.admit(&vpc.tags, |name| {
             vec![match name {
                 "vpc-id" => vpc.id.clone(),
-                "cidr" | "cidr-block-association.cidr-block" => network_text(vpc.cidr),
+                "cidr" | "cidr-block" | "cidr-block-association.cidr-block" => network_text(vpc.cidr),
                 "cidr-block-association.association-id" => vpc.cidr_association_id.clone(),
                 "cidr-block-association.state" => "associated".to_owned(),
                 "dhcp-options-id" => DHCP_OPTIONS.to_owned(),

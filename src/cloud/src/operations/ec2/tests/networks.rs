@@ -19,6 +19,10 @@ async fn every_vpc_has_a_main_route_table_and_a_default_group_which_go_with_it()
     let vpc = bench.first("CreateVpc", "CidrBlock=10.1.2.3/16", "vpcId").await;
     let filter = format!("Filter.1.Name=vpc-id&Filter.1.Value.1={vpc}");
     assert_eq!(bench.first("DescribeVpcs", &filter, "cidrBlock").await, "10.1.0.0/16");
+    for name in ["cidr", "cidr-block"] {
+        let by_cidr = format!("Filter.1.Name={name}&Filter.1.Value.1=10.1.0.0/16");
+        assert_eq!(bench.all("DescribeVpcs", &by_cidr, "vpcId").await, [vpc.as_str()], "{name}");
+    }
     assert_eq!(bench.all("DescribeRouteTables", &filter, "main").await, ["true"]);
     assert_eq!(bench.all("DescribeSecurityGroups", &filter, "groupName").await, ["default"]);
     bench.ok("DeleteVpc", &format!("VpcId={vpc}")).await;
