@@ -5,6 +5,7 @@ mod changes;
 mod failures;
 mod ladders;
 mod neighbours;
+mod seats;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
