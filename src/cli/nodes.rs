@@ -133,7 +133,7 @@ impl NodeChoice {
 
 /// The cluster that is meant where none is named: the only one of the project.
 pub fn only_cluster(session: &Session) -> Result<String, Failure> {
-    match session.project()?.cluster_names().as_slice() {
+    match session.project()?.own_cluster_names().as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Failure::invalid("there is no cluster spec").hint("`ewulf init DIR` writes a project to start from")),
         names => {

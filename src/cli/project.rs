@@ -248,10 +248,20 @@ impl Project {
         }
     }
 
-    /// Names of the clusters that specs describe; specs that cannot be loaded have none.
+    /// Names of the clusters that specs describe, the built-in ones too; specs that cannot be loaded have none.
     pub fn cluster_names(&self) -> Vec<String> {
-        let paths = self.names(Kind::Cluster).into_iter().map(|name| self.path(Kind::Cluster, &name));
-        let loaded = paths.filter_map(|path| {
+        self.described_by(self.names(Kind::Cluster))
+    }
+
+    /// Names of the clusters that may be meant where none is named: the built-in ones only if the project has no own.
+    pub fn own_cluster_names(&self) -> Vec<String> {
+        let own = self.own_names(Kind::Cluster);
+        if own.is_empty() { self.cluster_names() } else { self.described_by(own) }
+    }
+
+    fn described_by(&self, specs: Vec<String>) -> Vec<String> {
+        let loaded = specs.into_iter().filter_map(|name| {
+            let path = self.path(Kind::Cluster, &name);
             let text = self.read(Kind::Cluster, &path).ok()?;
             Some(load_cluster(&text.file, &text.bytes).ok()?.spec.cluster.to_string())
         });

@@ -247,6 +247,22 @@ fn without_a_terminal_nothing_is_asked() {
 }
 
 #[test]
+fn the_only_cluster_of_a_project_need_not_be_named() {
+    let folder = folder();
+    let (code, _, err) = run(folder.path(), &["init", "mine"]);
+    assert_eq!(code, 0, "{err}");
+    let project = folder.path().join("mine");
+    let exec = |node: &str| run(&project, &["exec", node, "--cloud", "aws", "--region", "us-east-1", "--", "true"]);
+    let (code, _, err) = exec("master");
+    assert!(code == 3 && err.contains("which cluster is meant?") && err.contains("demo, prod"), "{err}");
+    std::fs::remove_file(project.join("clusters/prod.yaml")).expect("it was written");
+    // Without credentials nothing is found; but it is known what was to be looked for.
+    let (code, _, err) = exec("master");
+    assert!(code != 0 && !err.contains("which cluster"), "{err}");
+    assert_eq!((code, err), (exec("demo/master").0, exec("demo/master").2));
+}
+
+#[test]
 fn a_local_cloud_that_is_down_says_how_to_start_it() {
     let folder = folder();
     let (code, out, err) = run(folder.path(), &["local", "status", "--local-state", "cloud"]);
