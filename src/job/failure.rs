@@ -18,6 +18,9 @@ pub(super) struct FailureFacts {
     /// Ranks that did not end well, in order of time.
     #[serde(default)]
     pub ranks: Vec<RankEnd>,
+    /// Seconds in which mpirun started no rank, the last time it was started.
+    #[serde(default)]
+    pub hung: Option<u64>,
 }
 
 /// How one rank ended.
@@ -174,6 +177,10 @@ fn mpirun_failure(plan: &Plan, facts: &FailureFacts, plain: impl Fn(String) -> J
         };
     }
     let (exit, signal, how) = how_it_ended(facts.exit);
+    if let Some(seconds) = facts.hung {
+        let message = format!("mpirun hung: it had started no rank after {seconds} s, however often it was started");
+        return JobFailure { exit, signal, ..plain(message) };
+    }
     // Seen with PRRTE 3.0.8: it ends with status 0 after it has given up.
     let early = if facts.exit == 0 { " before all ranks had ended" } else { "" };
     JobFailure { exit, signal, ..plain(format!("mpirun {how}{early}")) }

@@ -18,6 +18,8 @@ use super::{ClusterNodes, JobError, MASTER, RunId};
 pub(super) const CONTROL: &str = ".ewulf";
 /// Name of the hostfile of all ranks, in that folder.
 const HOSTFILE: &str = "hostfile";
+/// Seconds that mpirun may take to start its first rank, and one more for each node: it takes one or two on a quiet cluster.
+const START_SECONDS: u64 = 120;
 
 /// One execution of a manifest, decided to the last word; `plan.json` in the run's folder.
 ///
@@ -51,6 +53,9 @@ pub struct Plan {
     pub timeout: u64,
     /// How often the ranks, or those of a member, are started at most.
     pub attempts: u32,
+    /// Seconds after which an mpirun that has started no rank counts as hung.
+    #[serde(default)]
+    pub start_seconds: u64,
     pub manifest: JobManifest,
     /// SHA-256 of the manifest in its canonical JSON form.
     pub manifest_sha256: String,
@@ -108,6 +113,7 @@ impl Plan {
             program: checked_program(manifest.program_argv())?,
             timeout: manifest.timeout.as_seconds(),
             attempts: manifest.retries + 1,
+            start_seconds: START_SECONDS + shares.len() as u64,
             manifest: manifest.clone(),
             manifest_sha256: digest(&serde_json::to_vec(manifest).expect("a manifest came from YAML, so JSON can hold it")),
             prepared: now,

@@ -10,6 +10,8 @@ from streams import Ranks, Splitter
 DRAIN_SECONDS = 0.05
 # Ranks told of in the report of a failure.
 FAILED_RANKS = 8
+# How often mpirun is started until a rank has: a daemon of Open MPI 5 has been seen to hang for good on a fresh node.
+STARTS = 3
 
 
 class Launch:
@@ -45,7 +47,20 @@ class Launch:
                 return outcome, facts
 
     def attempt(self, attempt):
-        """Runs all ranks once."""
+        """Runs all ranks once. As long as no rank has started, mpirun may be started again: nothing has been done yet."""
+        for start in range(1, STARTS + 1):
+            outcome, facts = self.start(attempt)
+            if outcome != "hung":
+                return outcome, facts
+            facts["hung"] = self.plan["start_seconds"]
+            more = f": starting it again ({start + 1} of {STARTS})" if start < STARTS else ""
+            self.log.say(f"mpirun had started no rank after {facts['hung']} s{more}")
+            if more:
+                self.sweep()
+        return "failed", facts
+
+    def start(self, attempt):
+        """Starts mpirun and waits for its end, or until it is certain that it hangs."""
         ranks = sum(node["ranks"] for node in self.nodes)
         folder = os.path.join(self.control, f"ranks-{attempt}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +69,9 @@ class Launch:
         argv = [*self.mpirun, os.path.join(self.plan["folder"], ".ewulf", "rank.sh"), self.control, str(attempt)]
         environment = {**self.plan["mpirun_environment"], **self.marks}
         splitter = Splitter(self.log, f"{self.tag} mpirun".strip())
-        status, tail = processes.run(argv, self.folder, environment, splitter, self.limit)
+        # Each rank's output goes into files of this folder.
+        limit = processes.Start(self.limit, lambda: os.listdir(folder), self.plan["start_seconds"])
+        status, tail = processes.run(argv, self.folder, environment, splitter, limit)
         ends = output.end()
         failed = [end for end in ends if end["status"] != 0]
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,7 +79,7 @@ class Launch:
         if status == 0 and not failed and len(ends) == ranks:
             # What was asked for is there, even if a request to stop came in the last moment.
             return "succeeded", facts
-        return self.limit.why or "failed", facts
+        return limit.why or "failed", facts
 
     def sweep(self):
         """Kills what is left of the ranks; answers the addresses of nodes that could not be reached."""

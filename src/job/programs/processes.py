@@ -37,6 +37,29 @@ class Limit:
         return self.why
 
 
+class Start:
+    """The limit of a program that also has to show within some seconds that it has begun.
+
+    `begun` is asked until it says so; `why` is "hung" if it did not.
+    """
+
+    def __init__(self, limit, begun, seconds):
+        self.limit, self.begun, self.seconds, self.deadline, self.hung = limit, begun, seconds, None, False
+
+    @property
+    def why(self):
+        return self.limit.why or ("hung" if self.hung else None)
+
+    def reached(self):
+        if self.begun is not None:
+            self.deadline = self.deadline or time.monotonic() + self.seconds
+            if self.begun():
+                self.begun = None
+            elif time.monotonic() >= self.deadline:
+                self.hung = True
+        return self.limit.reached() or self.why
+
+
 def run(argv, folder, environment, splitter, limit):
     """Runs one program to its end or limit; answers its exit status, negative for a signal, and its last lines."""
     if limit.reached():
