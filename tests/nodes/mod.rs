@@ -2,6 +2,7 @@
 //!
 //! All tests share one local cloud of their own, whose images are baked once; they take turns.
 
+mod changes;
 mod cluster;
 mod faults;
 mod images;
