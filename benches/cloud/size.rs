@@ -27,7 +27,8 @@ struct Operation {
     arguments: &'static [&'static str],
     /// Most calls: a fifth more than a script of this kind needed against moto, whatever the number of workers.
     calls: f64,
-    /// Most calls in sequence: as many as it needed.
+    /// Most calls in sequence: as many as it needed, or as the script does in the same run. EC2 gives neither the tokens
+    /// for 1,001 nodes at once.
     in_sequence: f64,
 }
 
@@ -157,7 +158,8 @@ fn rows_of(operation: &Operation, workers: u32, at_once: &(Measured, Measured), 
     let calls = Row::absolute(&format!("{what}: calls"), calls, Better::AtMost, operation.calls, None)
         .noted(format!("script: {}", far.1.calls.median()));
     let sequence = count(far.0.in_sequence.median());
-    let sequence = Row::absolute(&format!("{what}: calls in sequence"), sequence, Better::AtMost, operation.in_sequence, None)
+    let most = operation.in_sequence.max(far.1.in_sequence.median());
+    let sequence = Row::absolute(&format!("{what}: calls in sequence"), sequence, Better::AtMost, most, None)
         .noted(format!("script: {}", far.1.in_sequence.median()));
     let wall = |delay: u64, (own, peer): &(Measured, Measured)| {
         let what = format!("{what}: wall, {delay} ms a call");

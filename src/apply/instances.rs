@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_ec2::types as sdk;
 use ewulf_core::address::{Address, SHARED_TAG};
 use ewulf_core::pacing::Deed;
-use ewulf_core::plan::Launch;
+use ewulf_core::plan::{IDS_PER_CALL, Launch};
 use ewulf_core::spec::Market;
 use ewulf_core::world::Tags;
 
@@ -260,9 +260,19 @@ fn not_running() -> sdk::Filter {
 
 /// Ends nodes and waits until EC2 says so: what they used can be deleted only then (ec2.md 5.1).
 pub async fn terminate(run: &Run, ids: &[String], work: &Work) -> Result<String, StepError> {
+    for ids in ids.chunks(IDS_PER_CALL) {
+        pace(run, Deed::End, ids.len(), None, work).await?;
+        send_terminate(run, ids).await?;
+    }
+    work.waiting("waiting until EC2 calls them terminated");
+    wait_for(run, ids, "terminated", |state| state == "terminated").await?;
+    Ok(format!("terminated {}: {}", count(ids.len(), "node"), shortened(ids)))
+}
+
+/// Sends the end of nodes until EC2 has taken it for each that it knows.
+async fn send_terminate(run: &Run, ids: &[String]) -> Result<(), StepError> {
     let mut backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(10), SETTLE);
     let mut left = ids.to_vec();
-    pace(run, Deed::End, ids.len(), None, work).await?;
     while !left.is_empty() {
         let answer = retry(SETTLE, &[Class::Ambiguous, Class::Unreachable], || async {
             let request = run.cloud.ec2.terminate_instances().set_instance_ids(Some(left.clone()));
@@ -290,9 +300,7 @@ pub async fn terminate(run: &Run, ids: &[String], work: &Work) -> Result<String,
             Err(error) => return Err(error.into()),
         }
     }
-    work.waiting("waiting until EC2 calls them terminated");
-    wait_for(run, ids, "terminated", |state| state == "terminated").await?;
-    Ok(format!("terminated {}: {}", count(ids.len(), "node"), shortened(ids)))
+    Ok(())
 }
 
 /// Waits until every one of `ids` is in a wanted state. One that is not listed counts as terminated only when it has not

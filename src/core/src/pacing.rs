@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Action, Step};
+use crate::plan::{Action, IDS_PER_CALL, Step};
 
 /// Tokens that come back with time, up to a capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ pub fn of(steps: &[Step], limits: &Limits) -> Vec<Paced> {
             Action::Launch(launch) => launches.push(launch.indexes.len()),
             Action::Start { ids } => starts.push(ids.len()),
             Action::ChangeStopped { nodes } => starts.push(nodes.len()),
-            Action::Terminate { ids } => ends.push(ids.len()),
+            Action::Terminate { ids } => ends.extend(ids.chunks(IDS_PER_CALL).map(<[String]>::len)),
             _ => {}
         }
     }

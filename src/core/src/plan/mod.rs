@@ -354,6 +354,7 @@ pub enum Action {
         ids: Vec<String>,
         keys: Vec<String>,
     },
+    /// Of any number of nodes: it takes as many calls as it must, and they are waited for together.
     Terminate {
         ids: Vec<String>,
     },

@@ -142,6 +142,7 @@ fn nodes_of<'a>(
     outgoing.extend(surplus(draft, blueprint, &sorted.superseded, Reason::Superseded));
     let leaving: Vec<String> = room.leaving.iter().map(|id| (*id).to_owned()).collect();
     let gone = terminate(draft, &shown_as(&blueprint.role, room.waiting.iter().copied()), &[], &leaving);
+    let gone = Vec::from_iter(gone);
     let places = match blueprint.role {
         Role::Master => Places::Fixed(master_address, &standing.cleared),
         Role::Worker(_) if blueprint.addresses.is_some() => Places::Pinned(&room, &gone),
@@ -270,10 +271,10 @@ pub(super) fn shown_as(role: &Role, indexes: impl IntoIterator<Item = u32>) -> A
     }
 }
 
-/// Adds the steps that end nodes.
-pub(super) fn terminate(draft: &mut Draft, address: &Address, after: &[usize], ids: &[String]) -> Vec<usize> {
-    let chunks = ids.chunks(IDS_PER_CALL);
-    chunks.map(|ids| draft.step_after(address.clone(), after.to_vec(), Action::Terminate { ids: ids.to_vec() })).collect()
+/// Adds the step that ends nodes, if there are any.
+pub(super) fn terminate(draft: &mut Draft, address: &Address, after: &[usize], ids: &[String]) -> Option<usize> {
+    let action = Action::Terminate { ids: ids.to_vec() };
+    (!ids.is_empty()).then(|| draft.step_after(address.clone(), after.to_vec(), action))
 }
 
 /// A master that cannot be changed where it stands goes before its successor comes, because its address is fixed.
@@ -282,7 +283,7 @@ fn replace_master(draft: &mut Draft, standing: &Standing, blueprint: &Blueprint,
         let summary = format!("1 × {}", blueprint.template.instance_type);
         let details = told_once(&sorted.wrong);
         draft.change(Sign::Replace, Address::Master, 1, summary, details, Reason::SpecChanged, Effect::Replace);
-        let gone = terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id));
+        let gone = Vec::from_iter(terminate(draft, &Address::Master, &[], std::slice::from_ref(&node.id)));
         let places = Places::Fixed(node.private_address.unwrap_or(address), &gone);
         launch(draft, standing, blueprint, &[0], &places);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draft::price_of_world;
 use super::nodes::shown_as;
-use super::{Action, Change, Effect, IDS_PER_CALL, Plan, Reason, Sign, Step};
+use super::{Action, Change, Effect, Plan, Reason, Sign, Step};
 use crate::address::{Address, CLUSTER_TAG, KEEP_TAG, Role};
 use crate::world::{Node, Stray, World};
 
@@ -97,7 +97,7 @@ impl Removal {
         });
     }
 
-    /// All nodes end in one call, or as few as there can be; answers the steps to wait for.
+    /// All nodes end in one step, so that they are waited for together; answers the steps to wait for.
     fn nodes(&mut self, world: &World) -> Vec<usize> {
         let mut roles: BTreeMap<&Role, Vec<&Node>> = BTreeMap::new();
         for node in &world.nodes {
@@ -108,8 +108,7 @@ impl Removal {
             self.change(address, nodes.len(), &format!("{} × {}", nodes.len(), nodes[0].instance_type));
         }
         let ids: Vec<String> = world.nodes.iter().map(|node| node.id.clone()).collect();
-        let chunks = ids.chunks(IDS_PER_CALL);
-        chunks.map(|ids| self.step(Address::Mesh, Vec::new(), Action::Terminate { ids: ids.to_vec() })).collect()
+        if ids.is_empty() { Vec::new() } else { vec![self.step(Address::Mesh, Vec::new(), Action::Terminate { ids })] }
     }
 
     fn network(&mut self, world: &World, nodes: &[usize]) {

@@ -264,7 +264,9 @@ fn no_call_of_a_plan_takes_more_than_a_thousand_of_anything() {
     simulator.run(&mending);
     assert!(plan(&many, &simulator.world()).is_empty());
     let removal = destroy(&simulator.world(), true);
-    assert_eq!(steps(&removal, |action| matches!(action, Action::Terminate { .. })).len(), 3);
+    assert_eq!(steps(&removal, |action| matches!(action, Action::Terminate { .. })).len(), 1);
+    let waits = crate::pacing::of(&removal.steps, &crate::pacing::Limits::default());
+    assert_eq!(waits[0].to_string(), "2501 nodes are ended as fast as EC2 allows: 1000 now, the rest over 76 s");
     simulator.run(&removal);
     assert!(simulator.is_empty());
 }

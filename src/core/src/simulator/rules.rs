@@ -94,7 +94,7 @@ impl Simulator {
             Action::SetTags { ids, .. } | Action::RemoveTags { ids, .. } => {
                 assert!(ids.len() <= IDS_PER_CALL, "CreateTags: InvalidParameterValue, too many resources");
             }
-            Action::Terminate { ids } => self.check_ids(ids),
+            Action::Terminate { ids } => self.check_known(ids),
             Action::DeleteVolume { id } => {
                 assert!(!self.volumes.iter().any(|it| &it.id == id && it.attached_to.is_some()), "DeleteVolume: VolumeInUse");
             }
@@ -149,6 +149,10 @@ impl Simulator {
 
     pub(super) fn check_ids(&self, ids: &[String]) {
         assert!(ids.len() <= IDS_PER_CALL, "InvalidParameterValue: too many ids");
+        self.check_known(ids);
+    }
+
+    fn check_known(&self, ids: &[String]) {
         let known: HashSet<&String> = self.instances.iter().map(|it| &it.node.id).collect();
         assert!(ids.iter().all(|id| known.contains(id)), "InvalidInstanceID.NotFound");
     }
