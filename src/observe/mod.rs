@@ -2,6 +2,7 @@
 
 mod account;
 mod convert;
+mod existing;
 mod settled;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Image as SdkImage};
 use ewulf_core::address::{ADDRESS_TAG, Address, CLUSTER_TAG};
 use ewulf_core::names::ClusterName;
-use ewulf_core::spec::{ClusterSpec, ExistingNetwork, ImageReference, Market, Network};
+use ewulf_core::spec::{ClusterSpec, ImageReference, Market, Network};
 use ewulf_core::world::{Ami, Companions, Listed, Node, World};
 
 use crate::aws::{CallError, Class, Cloud, failure, retry};
@@ -33,7 +34,7 @@ pub async fn observe(cloud: &Cloud, spec: &ClusterSpec) -> Result<World, CallErr
     let (mut world, zones, amis, existing) =
         tokio::try_join!(read(cloud, &spec.cluster, Some(spec)), zones(cloud), amis(cloud, spec), async {
             match network {
-                Some(network) => existing_network(cloud, network).await,
+                Some(network) => existing::network(cloud, network).await,
                 None => Ok(None),
             }
         },)?;
@@ -213,43 +214,4 @@ pub fn ami(image: &SdkImage) -> Option<Ami> {
     let root = image.block_device_mappings().iter().find(|mapping| mapping.device_name.as_ref() == Some(&root_device));
     let size = root.and_then(|mapping| mapping.ebs.as_ref()).and_then(|ebs| ebs.volume_size).unwrap_or(1);
     Some(Ami { id: image.image_id.clone()?, root_device, root_gibibytes: u32::try_from(size).unwrap_or(1) })
-}
-
-/// Reads the VPC and subnet that the spec names.
-async fn existing_network(
-    cloud: &Cloud,
-    wanted: &ExistingNetwork,
-) -> Result<Option<ewulf_core::world::ExistingNetwork>, CallError> {
-    let (vpcs, subnets, interfaces) = tokio::try_join!(
-        async {
-            let answer = cloud.ec2.describe_vpcs().filters(filter("vpc-id", wanted.vpc.as_str())).send().await;
-            answer.map_err(|error| failure("DescribeVpcs", wanted.vpc.as_str(), error))
-        },
-        async {
-            let answer = cloud.ec2.describe_subnets().filters(filter("subnet-id", wanted.subnet.as_str())).send().await;
-            answer.map_err(|error| failure("DescribeSubnets", wanted.subnet.as_str(), error))
-        },
-        async {
-            let request = cloud.ec2.describe_network_interfaces().filters(filter("subnet-id", wanted.subnet.as_str()));
-            let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-            pages.map_err(|error| failure("DescribeNetworkInterfaces", wanted.subnet.as_str(), error))
-        },
-    )?;
-    let vpc = vpcs.vpcs().iter().filter_map(convert::vpc).next();
-    let subnet = subnets.subnets().iter().find(|subnet| subnet.vpc_id() == Some(wanted.vpc.as_str()));
-    let (Some(vpc), Some(subnet)) = (vpc, subnet) else { return Ok(None) };
-    let Some(facts) = convert::subnet(subnet) else { return Ok(None) };
-    Ok(Some(ewulf_core::world::ExistingNetwork {
-        vpc: vpc.id,
-        vpc_cidr: vpc.cidr,
-        subnet: facts.id,
-        subnet_cidr: facts.cidr,
-        zone: facts.zone,
-        free_addresses: subnet.available_ip_address_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-        taken_addresses: interfaces
-            .iter()
-            .flat_map(|interface| interface.private_ip_addresses())
-            .filter_map(|address| address.private_ip_address()?.parse().ok())
-            .collect(),
-    }))
 }

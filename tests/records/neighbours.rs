@@ -86,6 +86,51 @@ async fn whoever_waits_has_the_cluster_once_it_is_free_and_is_refused_when_it_is
     account.succeed(&["destroy", &spec, "--yes"]);
 }
 
+/// What a plan for a cluster in this network warns of.
+fn warnings(account: &Account, network: &str) -> String {
+    let spec = account.spec("guest", network, "shared: {volume: 8GiB, keep: false}").display().to_string();
+    let (code, out, err) = account.ewulf(&["plan", &spec]);
+    assert_eq!(code, 0, "{out}{err}");
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_in_which_nodes_could_not_be_reached_is_told_before_they_are_paid_for() {
+    let account = Account::open().await;
+    let ec2 = &account.cloud.ec2;
+    let vpc = account.vpc("10.9.0.0/16", &[]).await;
+    let subnet = ec2.create_subnet().vpc_id(&vpc).cidr_block("10.9.1.0/24").send().await.expect("a subnet is made");
+    let subnet = subnet.subnet.and_then(|subnet| subnet.subnet_id).expect("it has an id");
+    let network = format!("{{vpc: {vpc}, subnet: {subnet}}}");
+    let told = warnings(&account, &network);
+    assert!(told.contains(&format!("subnet {subnet}: its routes lead nowhere outside")), "{told}");
+
+    let endpoint = ec2.create_vpc_endpoint().vpc_id(&vpc).service_name("com.amazonaws.us-east-1.ssm");
+    let endpoint = endpoint.vpc_endpoint_type(aws_sdk_ec2::types::VpcEndpointType::Interface).subnet_ids(&subnet);
+    let endpoint = endpoint.send().await.expect("an endpoint is made").vpc_endpoint.and_then(|it| it.vpc_endpoint_id);
+    let told = warnings(&account, &network);
+    assert!(!told.contains("lead nowhere"), "{told}");
+    let endpoint = endpoint.expect("it has an id");
+    ec2.delete_vpc_endpoints().vpc_endpoint_ids(endpoint).send().await.expect("the endpoint goes");
+
+    let gateway = ec2.create_internet_gateway().send().await.expect("a gateway is made").internet_gateway;
+    let gateway = gateway.and_then(|gateway| gateway.internet_gateway_id).expect("it has an id");
+    ec2.attach_internet_gateway().internet_gateway_id(&gateway).vpc_id(&vpc).send().await.expect("it is attached");
+    let by_vpc = aws_sdk_ec2::types::Filter::builder().name("vpc-id").values(&vpc).build();
+    let tables = ec2.describe_route_tables().filters(by_vpc).send().await.expect("tables are listed");
+    let main = tables.route_tables().first().and_then(|table| table.route_table_id()).expect("there is the main one");
+    let route = ec2.create_route().route_table_id(main).destination_cidr_block("0.0.0.0/0").gateway_id(&gateway);
+    route.send().await.expect("a route is made");
+    let told = warnings(&account, &network);
+    assert!(told.contains("it gives nodes no public address") && told.contains("NAT gateway"), "{told}");
+
+    let yes = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
+    let request = ec2.modify_subnet_attribute().subnet_id(&subnet).map_public_ip_on_launch(yes);
+    request.send().await.expect("the subnet is changed");
+    let told = warnings(&account, &network);
+    assert!(!told.contains("public address") && !told.contains("lead nowhere"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_exists_is_as_before_when_its_cluster_is_destroyed() {
     let account = Account::open().await;

@@ -307,6 +307,20 @@ pub struct ExistingNetwork {
     pub taken_addresses: Vec<Ipv4Addr>,
     /// Network that MPI traffic stays in.
     pub vpc_cidr: Ipv4Network,
+    pub way_out: WayOut,
+}
+
+/// How nodes of a subnet reach SSM, without which they cannot be joined (ec2.md 7.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayOut {
+    /// By a route, or by endpoints in the VPC.
+    #[default]
+    Open,
+    /// There is neither a default route nor an endpoint of SSM.
+    None,
+    /// The default route leads to an internet gateway, and the subnet gives its nodes no public addresses.
+    NoAddress,
 }
 
 impl World {

@@ -9,7 +9,7 @@ use super::*;
 use crate::capacity::Findings;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::ClusterSpec;
-use crate::world::{ExistingNetwork, GoneNode, Image, MetadataOptions, NodeState};
+use crate::world::{ExistingNetwork, GoneNode, Image, MetadataOptions, NodeState, WayOut};
 
 /// What differs between one spec of a cluster and another.
 #[derive(Debug, Clone)]
@@ -194,6 +194,7 @@ fn surroundings(existing: bool) -> World {
         free_addresses: 50,
         taken_addresses: vec!["10.7.0.4".parse().unwrap()],
         vpc_cidr: "10.7.0.0/16".parse().unwrap(),
+        way_out: WayOut::Open,
     });
     world
 }

@@ -5,8 +5,8 @@ use super::removal::{stray_address, stray_steps, stray_summary};
 use super::{Action, Effect, Reason, Sign, resource_name};
 use crate::address::Address;
 use crate::address::Address::{Gateway, Routes, SecurityGroup, Subnet, Vpc};
-use crate::spec::{Network, OwnNetwork};
-use crate::world::{IngressRule, Stray};
+use crate::spec::{Network, OwnNetwork, Ready};
+use crate::world::{IngressRule, Stray, WayOut};
 
 /// Device name of the shared volume: the first that EC2 keeps for data volumes (ec2.md 6.9).
 pub(super) const SHARED_DEVICE: &str = "/dev/sdf";
@@ -195,6 +195,21 @@ fn existing_network(draft: &mut Draft) {
             "use a larger subnet or fewer workers",
         );
     }
+    // Once there are nodes, it is known whether they are reached.
+    if draft.spec.ready != Ready::Joined || !draft.world.nodes.is_empty() {
+        return;
+    }
+    let why = match network.way_out {
+        WayOut::Open => return,
+        WayOut::None => "its routes lead nowhere outside, and its VPC has no endpoint of SSM",
+        WayOut::NoAddress => "its way out is an internet gateway, and it gives nodes no public address",
+    };
+    draft.warn(
+        Subnet,
+        format!("subnet {}: {why}", network.subnet),
+        "nodes are joined through SSM: give the subnet a route to a NAT gateway, endpoints for ssm, ssmmessages and ec2messages, \
+         or public addresses and an internet gateway",
+    );
 }
 
 fn security_group(draft: &mut Draft) {
