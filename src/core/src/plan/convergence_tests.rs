@@ -9,7 +9,7 @@ use super::*;
 use crate::capacity::Findings;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::ClusterSpec;
-use crate::world::{ExistingNetwork, GoneNode, Image, MetadataOptions, NodeState, WayOut};
+use crate::world::{ExistingNetwork, GoneNode, Image, IngressRule, MetadataOptions, NodeState, WayOut};
 
 /// What differs between one spec of a cluster and another.
 #[derive(Debug, Clone)]

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::tests::{spec, world_with_images};
 use super::*;
+use crate::address::ADDRESS_TAG;
 use crate::capacity::{Findings, Pool};
 use crate::simulator::{Outcome, Simulator};
+use crate::spec::Market;
 use crate::world::{Node, Volume};
 
 /// A spec of one group of four with this ladder; `more` are further lines of the spec. No worker has the master's type, so

@@ -1,6 +1,7 @@
 //! Plans judged by the simulator.
 
 use super::*;
+use crate::address::Indexes;
 use crate::quantity::VolumeSize;
 use crate::simulator::{Outcome, Simulator};
 use crate::spec::Ready;
