@@ -5,7 +5,7 @@ use ewulf_core::spec;
 use ewulf_core::world::{ExistingNetwork, WayOut};
 
 use super::{convert, filter};
-use crate::aws::{CallError, Cloud, failure};
+use crate::aws::{CallError, Class, Cloud, failure};
 
 /// Reads the VPC and subnet that the spec names.
 pub(super) async fn network(cloud: &Cloud, wanted: &spec::ExistingNetwork) -> Result<Option<ExistingNetwork>, CallError> {
@@ -35,7 +35,7 @@ pub(super) async fn network(cloud: &Cloud, wanted: &spec::ExistingNetwork) -> Re
     let (Some(found), Some(its_subnet)) = (found, its_subnet) else { return Ok(None) };
     let Some(facts) = convert::subnet(its_subnet) else { return Ok(None) };
     let way_out = match by_route(&tables, its_subnet) {
-        WayOut::None if has_endpoint(cloud, vpc).await? => WayOut::Open,
+        WayOut::None | WayOut::NoAddress if has_endpoint(cloud, vpc).await? => WayOut::Open,
         way_out => way_out,
     };
     Ok(Some(ExistingNetwork {
@@ -71,10 +71,15 @@ fn by_route(tables: &[sdk::RouteTable], subnet: &sdk::Subnet) -> WayOut {
     }
 }
 
-/// Whether the VPC has an endpoint of SSM, without which there is no use in looking for those of its messages.
+/// Whether the VPC has an endpoint of SSM, without which there is no use in looking for those of its messages. Who may not
+/// look is not warned: it is an advice, and not worth a failure.
 async fn has_endpoint(cloud: &Cloud, vpc: &str) -> Result<bool, CallError> {
-    let request = cloud.ec2.describe_vpc_endpoints().filters(filter("vpc-id", vpc));
+    let is_there = sdk::Filter::builder().name("vpc-endpoint-state").values("available").values("pending").build();
+    let request = cloud.ec2.describe_vpc_endpoints().filters(filter("vpc-id", vpc)).filters(is_there);
     let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let endpoints = pages.map_err(|error| failure("DescribeVpcEndpoints", vpc, error))?;
-    Ok(endpoints.iter().any(|endpoint| endpoint.service_name().is_some_and(|name| name.ends_with(".ssm"))))
+    match pages.map_err(|error| failure("DescribeVpcEndpoints", vpc, error)) {
+        Ok(endpoints) => Ok(endpoints.iter().any(|endpoint| endpoint.service_name().is_some_and(|name| name.ends_with(".ssm")))),
+        Err(error) if error.class == Class::Permission => Ok(true),
+        Err(error) => Err(error),
+    }
 }

@@ -1,5 +1,7 @@
 //! Clusters beside each other, and beside what is not ewulf's.
 
+use std::io::{BufRead, Read};
+
 use jiff::{Timestamp, ToSpan};
 
 use super::{Account, tag_specification, told};
@@ -77,12 +79,20 @@ async fn whoever_waits_has_the_cluster_once_it_is_free_and_is_refused_when_it_is
     assert!(err.contains("waiting for up to"), "{err}");
 
     let mut waiting = account.command(&["apply", &spec, "--yes", "--wait", "2m"]);
-    let waiting = waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let waiting = waiting.spawn().expect("the binary starts");
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let waiting = waiting.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut waiting = waiting.spawn().expect("the binary starts");
+    let mut said = std::io::BufReader::new(waiting.stderr.take().expect("it is piped"));
+    let mut met = String::new();
+    while !met.contains("waiting for up to") {
+        let read = tokio::task::block_in_place(|| said.read_line(&mut met)).expect("it is text");
+        assert!(read > 0, "it ended without waiting: {met}");
+    }
     account.cloud.ssm.delete_parameter().name("/ewulf/queue/lock").send().await.expect("eve is done");
-    let (code, out, err) = told(tokio::task::block_in_place(|| waiting.wait_with_output()).expect("it ends"));
-    assert!(code == 0 && err.contains("eve on elsewhere"), "{out}{err}");
+    let status = tokio::task::block_in_place(|| {
+        said.read_to_string(&mut met).expect("it is text");
+        waiting.wait().expect("it ends")
+    });
+    assert!(status.success() && met.contains("eve on elsewhere"), "{met}");
     account.succeed(&["destroy", &spec, "--yes"]);
 }
 
@@ -105,13 +115,18 @@ async fn a_network_in_which_nodes_could_not_be_reached_is_told_before_they_are_p
     let told = warnings(&account, &network);
     assert!(told.contains(&format!("subnet {subnet}: its routes lead nowhere outside")), "{told}");
 
-    let endpoint = ec2.create_vpc_endpoint().vpc_id(&vpc).service_name("com.amazonaws.us-east-1.ssm");
-    let endpoint = endpoint.vpc_endpoint_type(aws_sdk_ec2::types::VpcEndpointType::Interface).subnet_ids(&subnet);
-    let endpoint = endpoint.send().await.expect("an endpoint is made").vpc_endpoint.and_then(|it| it.vpc_endpoint_id);
+    let endpoint = async || {
+        let request = ec2.create_vpc_endpoint().vpc_id(&vpc).service_name("com.amazonaws.us-east-1.ssm");
+        let request = request.vpc_endpoint_type(aws_sdk_ec2::types::VpcEndpointType::Interface).subnet_ids(&subnet);
+        let answer = request.send().await.expect("an endpoint is made");
+        answer.vpc_endpoint.and_then(|endpoint| endpoint.vpc_endpoint_id).expect("it has an id")
+    };
+    let first = endpoint().await;
     let told = warnings(&account, &network);
     assert!(!told.contains("lead nowhere"), "{told}");
-    let endpoint = endpoint.expect("it has an id");
-    ec2.delete_vpc_endpoints().vpc_endpoint_ids(endpoint).send().await.expect("the endpoint goes");
+    ec2.delete_vpc_endpoints().vpc_endpoint_ids(&first).send().await.expect("the endpoint goes");
+    let told = warnings(&account, &network);
+    assert!(told.contains("lead nowhere"), "one that is deleted leads nowhere: {told}");
 
     let gateway = ec2.create_internet_gateway().send().await.expect("a gateway is made").internet_gateway;
     let gateway = gateway.and_then(|gateway| gateway.internet_gateway_id).expect("it has an id");
@@ -123,7 +138,11 @@ async fn a_network_in_which_nodes_could_not_be_reached_is_told_before_they_are_p
     route.send().await.expect("a route is made");
     let told = warnings(&account, &network);
     assert!(told.contains("it gives nodes no public address") && told.contains("NAT gateway"), "{told}");
+    let second = endpoint().await;
+    let told = warnings(&account, &network);
+    assert!(!told.contains("public address"), "endpoints need none: {told}");
 
+    ec2.delete_vpc_endpoints().vpc_endpoint_ids(&second).send().await.expect("the endpoint goes");
     let yes = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
     let request = ec2.modify_subnet_attribute().subnet_id(&subnet).map_public_ip_on_launch(yes);
     request.send().await.expect("the subnet is changed");

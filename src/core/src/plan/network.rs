@@ -3,8 +3,8 @@
 use super::draft::{Draft, difference};
 use super::removal::{stray_address, stray_steps, stray_summary};
 use super::{Action, Effect, Reason, Sign, resource_name};
-use crate::address::Address;
 use crate::address::Address::{Gateway, Routes, SecurityGroup, Subnet, Vpc};
+use crate::address::{Address, JOINED_TAG};
 use crate::spec::{Network, OwnNetwork, Ready};
 use crate::world::{IngressRule, Stray, WayOut};
 
@@ -195,8 +195,9 @@ fn existing_network(draft: &mut Draft) {
             "use a larger subnet or fewer workers",
         );
     }
-    // Once there are nodes, it is known whether they are reached.
-    if draft.spec.ready != Ready::Joined || !draft.world.nodes.is_empty() {
+    // Once a node has joined, it is known that they are reached.
+    let is_reached = draft.world.nodes.iter().any(|node| node.tag(JOINED_TAG).is_some());
+    if draft.spec.ready != Ready::Joined || is_reached {
         return;
     }
     let why = match network.way_out {
