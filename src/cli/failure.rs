@@ -229,10 +229,7 @@ impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Held { ref holder, .. } => {
-                let hint = format!(
-                    "wait for it, with --wait 10m or by hand; a lock whose holder is gone ends by itself at {}",
-                    holder.until
-                );
+                let hint = format!("wait for it; a lock whose holder is gone ends by itself at {}", holder.until);
                 Self::of(Kind::Failed, &error).hint(hint)
             }
             LockError::Call(error) => error.into(),

@@ -250,22 +250,25 @@ impl Project {
 
     /// Names of the clusters that specs describe, the built-in ones too; specs that cannot be loaded have none.
     pub fn cluster_names(&self) -> Vec<String> {
-        self.described_by(self.names(Kind::Cluster))
+        let names = self.names(Kind::Cluster).into_iter().filter_map(|spec| self.described_by(&spec));
+        names.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    /// Names of the clusters that may be meant where none is named: the built-in ones only if the project has no own.
+    /// Names of the clusters that may be meant where none is named: the built-in ones only if the project has no own. A spec
+    /// that cannot be loaded counts by its file's name, since what it describes may be meant as well.
     pub fn own_cluster_names(&self) -> Vec<String> {
         let own = self.own_names(Kind::Cluster);
-        if own.is_empty() { self.cluster_names() } else { self.described_by(own) }
+        if own.is_empty() {
+            return self.cluster_names();
+        }
+        let names = own.into_iter().map(|spec| self.described_by(&spec).unwrap_or(spec));
+        names.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    fn described_by(&self, specs: Vec<String>) -> Vec<String> {
-        let loaded = specs.into_iter().filter_map(|name| {
-            let path = self.path(Kind::Cluster, &name);
-            let text = self.read(Kind::Cluster, &path).ok()?;
-            Some(load_cluster(&text.file, &text.bytes).ok()?.spec.cluster.to_string())
-        });
-        loaded.collect::<BTreeSet<String>>().into_iter().collect()
+    /// Name of the cluster that a spec describes, if it can be loaded.
+    fn described_by(&self, spec: &str) -> Option<String> {
+        let text = self.read(Kind::Cluster, &self.path(Kind::Cluster, spec)).ok()?;
+        Some(load_cluster(&text.file, &text.bytes).ok()?.spec.cluster.to_string())
     }
 
     /// Kernels that every image of a cluster has; `None` if an image is given by its id, so that nobody knows.

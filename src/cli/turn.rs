@@ -36,7 +36,8 @@ impl TurnOptions {
             let LockError::Held { holder, .. } = &error else { return Err(error.into()) };
             let left = patience.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                return Err(error.into());
+                let failure = Failure::from(error);
+                return Err(if self.wait.is_none() { failure.hint("`--wait 10m` waits for your turn") } else { failure });
             }
             // One who follows another is told anew.
             let key = (holder.host.clone(), holder.process, holder.since);

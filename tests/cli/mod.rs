@@ -15,6 +15,8 @@ fn ewulf(folder: &Path) -> Command {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", folder)
+        // A machine on EC2 has credentials of its own there.
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null());
     command
 }
@@ -255,6 +257,9 @@ fn the_only_cluster_of_a_project_need_not_be_named() {
     let exec = |node: &str| run(&project, &["exec", node, "--cloud", "aws", "--region", "us-east-1", "--", "true"]);
     let (code, _, err) = exec("master");
     assert!(code == 3 && err.contains("which cluster is meant?") && err.contains("demo, prod"), "{err}");
+    std::fs::write(project.join("clusters/prod.yaml"), "cluster: prod\nclout: aws\n").expect("it was written");
+    let (_, _, err) = exec("master");
+    assert!(err.contains("which cluster is meant?"), "one that is broken may be meant as well: {err}");
     std::fs::remove_file(project.join("clusters/prod.yaml")).expect("it was written");
     // Without credentials nothing is found; but it is known what was to be looked for.
     let (code, _, err) = exec("master");
@@ -275,8 +280,7 @@ fn a_local_cloud_that_is_down_says_how_to_start_it() {
 #[test]
 fn without_credentials_for_aws_the_failure_says_so_and_how_to_get_them() {
     let folder = folder();
-    let mut command = ewulf(folder.path());
-    let output = command.env("AWS_EC2_METADATA_DISABLED", "true").args(["plan", "clusters/prod.yaml"]).output().unwrap();
+    let output = ewulf(folder.path()).args(["plan", "clusters/prod.yaml"]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("was not sent, for want of credentials"), "{errors}");
