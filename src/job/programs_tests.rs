@@ -202,23 +202,23 @@ fn a_time_limit_ends_every_process_even_those_that_hid() {
     assert_eq!(run.processes(), 0);
 }
 
-/// Lets mpirun hang so often before it starts any rank; it counts as hung after a second.
+/// Lets mpirun hang so often before it starts any rank; it counts as hung after three seconds.
 fn hangs(plan: &mut Plan, times: u32) {
     let script = "hung=$(cat hung 2>/dev/null || echo 0); \
                   if [ \"$hung\" -lt \"$1\" ]; then echo $((hung + 1)) >hung; exec sleep 1000; fi; shift; exec \"$@\"";
     let words = ["/bin/bash", "-c", script, "mpirun"].map(str::to_owned).into_iter().chain([times.to_string()]);
     plan.mpirun = words.chain(plan.mpirun.clone()).collect();
-    plan.start_seconds = 1;
+    plan.start_seconds = 3;
 }
 
 #[test]
 fn an_mpirun_that_hangs_before_any_rank_has_started_is_started_again() {
-    let run = Staged::on(&[3], "command: [bash, -c, 'sleep 2; echo here']", |plan| hangs(plan, 2));
+    let run = Staged::on(&[3], "command: [bash, -c, 'sleep 4; echo here']", |plan| hangs(plan, 2));
     let status = run.carry_out();
     assert_eq!((status.outcome, status.attempt), (Some(Outcome::Succeeded), 1), "{}", run.log());
     let log = run.log();
     assert_eq!(log.lines().filter(|line| line.ends_with("] here")).count(), 3, "{log}");
-    assert!(log.contains("mpirun had started no rank after 1 s: starting it again (3 of 3)"), "{log}");
+    assert!(log.contains("mpirun had started no rank after 3 s: starting it again (3 of 3)"), "{log}");
     assert_eq!(run.processes(), 0);
 }
 
@@ -227,7 +227,7 @@ fn an_mpirun_that_never_starts_a_rank_ends_the_run_and_is_named() {
     let run = Staged::on(&[3], "command: [echo, here]", |plan| hangs(plan, 9));
     assert_eq!(run.carry_out().outcome, Some(Outcome::Failed), "{}", run.log());
     let failure = run.failure();
-    assert!(failure.message.starts_with("mpirun hung: it had started no rank after 1 s"), "{}", failure.message);
+    assert!(failure.message.starts_with("mpirun hung: it had started no rank after 3 s"), "{}", failure.message);
     assert_eq!(run.processes(), 0);
 }
 

@@ -73,13 +73,15 @@ class Launch:
         limit = processes.Start(self.limit, lambda: os.listdir(folder), self.plan["start_seconds"])
         status, tail = processes.run(argv, self.folder, environment, splitter, limit)
         ends = output.end()
+        # Those that started while it was being ended are no reason to start the others again.
+        hangs = limit.hung and not os.listdir(folder)
         failed = [end for end in ends if end["status"] != 0]
         shutil.rmtree(folder, ignore_errors=True)
         facts = {"step": None, "exit": status, "lines": tail, "ranks": failed[:FAILED_RANKS], "ended_ranks": len(ends)}
         if status == 0 and not failed and len(ends) == ranks:
             # What was asked for is there, even if a request to stop came in the last moment.
             return "succeeded", facts
-        return limit.why or "failed", facts
+        return self.limit.why or ("hung" if hangs else "failed"), facts
 
     def sweep(self):
         """Kills what is left of the ranks; answers the addresses of nodes that could not be reached."""
