@@ -15,7 +15,7 @@ use crate::{memory, peers};
 
 const WORKERS: u32 = 10_000;
 const ROUNDS: usize = 9;
-/// Terraform's core takes 12 s for a tenth of it.
+/// A plan is looked at by somebody who waits; Terraform's core takes seconds for a tenth of it.
 const SECONDS: f64 = 0.1;
 const MEGABYTES: f64 = 150.0;
 /// Terraform's core grows with the square of the size, so it is measured at a tenth.

@@ -14,7 +14,7 @@ const SIZES: [u32; 4] = [3, 16, 100, 1_000];
 /// Milliseconds that every request waits on the wire: nothing, and about what a region is away.
 const DELAYS: [u64; 2] = [0, 50];
 const ROUNDS: usize = 3;
-/// Ansible takes minutes for a hundred workers.
+/// Ansible takes the better part of a minute for a hundred workers.
 const ANSIBLES_SIZES: [u32; 2] = [3, 100];
 /// Ends what hangs.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -124,7 +124,7 @@ pub fn rows(sizes: &[String]) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Calls and seconds of a peer that takes minutes: one round, far away.
+/// Calls and seconds of a peer that takes long: one round, far away.
 fn beside_ansible(workers: u32) -> Result<Vec<Row>, Failure> {
     eprintln!("{workers} workers, beside Ansible");
     let delay = DELAYS[1];

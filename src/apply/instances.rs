@@ -261,6 +261,7 @@ fn not_running() -> sdk::Filter {
 /// Ends nodes and waits until EC2 says so: what they used can be deleted only then (ec2.md 5.1).
 pub async fn terminate(run: &Run, ids: &[String], work: &Work) -> Result<String, StepError> {
     for ids in ids.chunks(IDS_PER_CALL) {
+        run.is_over(None)?;
         pace(run, Deed::End, ids.len(), None, work).await?;
         send_terminate(run, ids).await?;
     }

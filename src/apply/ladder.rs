@@ -131,7 +131,7 @@ pub struct Ascent {
     pub findings: Findings,
     /// Every rung that was tried in vain, in order.
     pub attempts: Vec<Attempt>,
-    /// How often the master's address was given to another node.
+    /// How often a node's address was given to another.
     displaced: usize,
     /// What the last plan made and the next one must see, or it would make it again.
     made: BTreeSet<String>,
@@ -143,9 +143,10 @@ impl Ascent {
     pub fn learn(&mut self, error: ApplyError, events: &Events) -> Result<Vec<PathBuf>, ApplyError> {
         let (shorts, made) = match error {
             ApplyError::NoRoom { shorts, made, .. } => (shorts, made),
-            ApplyError::Displaced { source, made, .. } if self.displaced < MOST_DISPLACED => {
+            ApplyError::Displaced { address, source, made, .. } if self.displaced < MOST_DISPLACED => {
                 self.displaced += 1;
-                events.notice(Level::Warning, format!("{source}; that node makes way"));
+                let then = if address == Address::Master { "that node makes way" } else { "another plan is made" };
+                events.notice(Level::Warning, format!("{source}; {then}"));
                 (Vec::new(), made)
             }
             error => return Err(error),

@@ -49,7 +49,7 @@ pub enum ApplyError {
     /// EC2 has no room for some groups; a plan that knows so may take other rungs of their ladders.
     #[error("EC2 has no room for all nodes; {done} of {all} steps were done")]
     NoRoom { shorts: Vec<Short>, made: BTreeSet<String>, done: usize, all: usize },
-    /// A node has the address of another; a plan that sees it makes it go.
+    /// A node has the address of another; a plan that sees it may make that node go.
     #[error("{address}: another node has its address; {done} of {all} steps were done")]
     Displaced {
         address: Address,

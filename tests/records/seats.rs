@@ -39,14 +39,17 @@ async fn launch_like(account: &Account, worker: &sdk::Instance, address: &str) -
 async fn a_worker_that_was_given_the_masters_address_makes_way_within_the_same_apply() {
     let account = Account::open().await;
     let spec = account.spec("seat", "{cidr: 10.42.0.0/24}", "ready: running").display().to_string();
-    let late = ["local", "faults", "add", "delay: {seconds: 6}", "--action", "RunInstances", "--resource", "ewulf-seat-master*"];
+    let late = ["local", "faults", "add", "delay: {seconds: 12}", "--action", "RunInstances", "--resource", "ewulf-seat-master*"];
     account.succeed(&late);
     let mut apply = account.command(&["apply", &spec, "--yes"]);
-    let apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     // The workers are there, and the master's launch is on its way.
     let worker = loop {
         if let Some(worker) = instances(&account, "running").await.into_iter().next() {
             break worker;
+        }
+        if apply.try_wait().expect("it can be waited for").is_some() {
+            panic!("it ended without workers: {:?}", apply.wait_with_output());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };

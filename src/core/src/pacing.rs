@@ -167,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::address::Address;
 
     fn seconds(starts: &[Duration]) -> Vec<f64> {
         starts.iter().map(Duration::as_secs_f64).collect()
@@ -180,6 +181,15 @@ mod tests {
         let told = paced(Deed::Launch, &[1000, 500], launch).unwrap().to_string();
         assert_eq!(told, "1500 nodes are launched as fast as EC2 allows: 1000 now, the rest over 250 s");
         assert_eq!(paced(Deed::Launch, &[1, 1000], launch), None, "half a second is not told");
+    }
+
+    #[test]
+    fn nodes_that_are_stopped_to_be_changed_count_as_starts() {
+        let nodes = |number: usize| vec![crate::plan::StoppedChange { id: "i-1".into(), changes: Vec::new() }; number];
+        let step =
+            |number| Step { address: Address::Mesh, after: Vec::new(), action: Action::ChangeStopped { nodes: nodes(number) } };
+        let told: Vec<String> = of(&[step(1000), step(500)], &Limits::default()).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["1500 nodes are started as fast as EC2 allows: 1000 now, the rest over 250 s"]);
     }
 
     #[test]
