@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{Bench, bench};
 
-/// A cluster of one worker; the fields of its master and of its group come from the test.
-fn write_spec(bench: &Bench, master: &str, group: &str) {
+/// A cluster of one worker; the fields of its master and of its group, and the size of its volume, come from the test.
+fn write_spec(bench: &Bench, master: &str, group: &str, volume: &str) {
     let spec = format!(
         "cluster: moved\ncloud: local\nnetwork: {{cidr: 10.78.0.0/24}}\nmaster: {{{master}}}\n\
          workers:\n- {{group: compute, count: 1, instance_type: c7a.large, image: worker{group}}}\n\
-         shared: {{volume: 1GiB, keep: false}}\n"
+         shared: {{volume: {volume}, keep: false}}\n"
     );
     bench.write(FILE, &spec);
 }
@@ -49,13 +49,13 @@ fn copy_of_the_masters_image(bench: &Bench, master: &str) -> String {
 #[test]
 fn a_master_of_another_image_or_type_keeps_its_place_and_what_is_shared() {
     let bench = bench();
-    write_spec(&bench, "instance_type: c7a.large, image: master", "");
+    write_spec(&bench, "instance_type: c7a.large, image: master", "", "1GiB");
     bench.run(&["apply", FILE, "--yes"]).expect(0);
     let before = nodes(&bench);
     bench.on_node("moved", "node/master", "echo precious > /shared/kept && touch /root/of-the-old-root");
 
     let image = copy_of_the_masters_image(&bench, &before[0][1]);
-    write_spec(&bench, &format!("instance_type: c7a.large, image: {{ami: {image}}}"), "");
+    write_spec(&bench, &format!("instance_type: c7a.large, image: {{ami: {image}}}"), "", "1GiB");
     let changed = bench.run(&["apply", FILE, "--yes"]).expect(0);
     assert!(changed.err.contains("the spec changed; new root volume"), "{}", changed.err);
     assert_eq!(nodes(&bench), before);
@@ -63,7 +63,7 @@ fn a_master_of_another_image_or_type_keeps_its_place_and_what_is_shared() {
     let old = bench.on_node("moved", "node/master", "test -e /root/of-the-old-root && echo old || echo new");
     assert_eq!(old.trim(), "new");
 
-    write_spec(&bench, &format!("instance_type: c7a.xlarge, image: {{ami: {image}}}"), "");
+    write_spec(&bench, &format!("instance_type: c7a.xlarge, image: {{ami: {image}}}"), "", "1GiB");
     let changed = bench.run(&["apply", FILE, "--yes"]).expect(0);
     assert!(changed.err.contains("instance type: c7a.large → c7a.xlarge"), "{}", changed.err);
     assert_eq!(nodes(&bench), before);
@@ -73,18 +73,37 @@ fn a_master_of_another_image_or_type_keeps_its_place_and_what_is_shared() {
     bench.run(&["destroy", "moved", "--yes"]).expect(0);
 }
 
+/// Size of the shared file system as a node sees it, in MiB.
+fn shared_mebibytes(bench: &Bench, node: &str) -> u64 {
+    let size = bench.on_node("moved", node, "df --output=size --block-size=1M /shared | tail -n 1");
+    size.trim().parse().unwrap_or_else(|error| panic!("{error}: {size}"))
+}
+
 #[test]
-fn a_workers_root_volume_grows_under_the_running_node() {
+fn volumes_grow_under_running_nodes_and_what_is_shared_inside_its_file_system() {
     let bench = bench();
-    write_spec(&bench, "instance_type: c7a.large, image: master", "");
+    let master = "instance_type: c7a.large, image: master";
+    write_spec(&bench, master, "", "1GiB");
     bench.run(&["apply", FILE, "--yes"]).expect(0);
     let before = nodes(&bench);
-    bench.on_node("moved", "node/compute/0", "nohup sleep 1000 >/dev/null 2>&1 & echo $! > /run/patient");
-    write_spec(&bench, "instance_type: c7a.large, image: master", ", root_volume: 40GiB");
+    bench.on_node(
+        "moved",
+        "node/compute/0",
+        "nohup sleep 1000 >/dev/null 2>&1 & echo $! > /run/patient; echo kept >/shared/kept",
+    );
+    assert!(shared_mebibytes(&bench, "node/compute/0") < 1024);
+
+    write_spec(&bench, master, ", root_volume: 40GiB", "3GiB");
     let grown = bench.run(&["apply", FILE, "--yes"]).expect(0);
-    assert!(grown.err.contains("root volume: 20GiB → 40GiB"), "{}", grown.err);
+    for words in ["root volume: 20GiB → 40GiB", "size: 1GiB → 3GiB"] {
+        assert!(grown.err.contains(words), "{words} is missing in\n{}", grown.err);
+    }
     assert_eq!(nodes(&bench), before);
-    bench.on_node("moved", "node/compute/0", "kill -0 $(cat /run/patient)");
+    for node in ["node/master", "node/compute/0"] {
+        let mebibytes = shared_mebibytes(&bench, node);
+        assert!((2500..3072).contains(&mebibytes), "{node} sees {mebibytes} MiB");
+    }
+    bench.on_node("moved", "node/compute/0", "kill -0 $(cat /run/patient) && grep -q kept /shared/kept");
     bench.run(&["plan", FILE, "--detailed-exitcode"]).expect(0);
     bench.run(&["destroy", "moved", "--yes"]).expect(0);
 }
