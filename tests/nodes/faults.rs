@@ -123,23 +123,24 @@ fn a_node_in_trouble_is_not_reached_or_badly_and_comes_back_when_it_is_over() {
         assert!(slow.err.contains("sch_netem"), "{}", slow.err);
     }
 
-    trouble(&bench, &["fill", &format!("{} node/master", patient.name), "--path", "/shared"]);
-    let write = bench.run(&[
-        "exec",
-        "--cluster",
-        patient.name,
-        "--user",
-        "root",
-        "node/compute/0",
-        "--",
-        "dd",
-        "if=/dev/zero",
-        "of=/shared/more",
-        "bs=1M",
-        "count=8",
-    ]);
+    // Where the kernel shares by NFS, the neighbour sees that the volume is full; elsewhere the shared path is a folder of
+    // the host, which is left alone, and the volume is mounted somewhere else.
+    let master = format!("{} node/master", patient.name);
+    let shared = bench.run(&["local", "faults", "node", "fill", &master, "--path", "/shared"]);
+    let (node, path) = if shared.code == 0 {
+        ("node/compute/0", "/shared")
+    } else {
+        assert!(shared.err.contains("is a folder of the host"), "{}", shared.err);
+        patient.on("node/master", "mkfs.ext4 -q -m 0 /dev/sdf && mkdir /full && mount /dev/sdf /full");
+        trouble(&bench, &["fill", &master, "--path", "/full"]);
+        ("node/master", "/full")
+    };
+    let more = format!("of={path}/more");
+    let write =
+        ["exec", "--cluster", patient.name, "--user", "root", node, "--", "dd", "if=/dev/zero", &more, "bs=1M", "count=8"];
+    let write = bench.run(&write);
     assert!(write.code != 0 && format!("{}{}", write.out, write.err).contains("No space left"), "{}{}", write.out, write.err);
-    patient.on("node/master", "rm -f /shared/.filled /shared/more");
+    patient.on("node/master", &format!("rm -f {path}/.filled {path}/more; umount /full || true"));
     bench.run(&["status", &patient.file]).expect(0);
     bench.run(&["plan", &patient.file, "--detailed-exitcode"]).expect(0);
     patient.destroy();

@@ -13,15 +13,16 @@ use crate::node::{Disturbance, DriverError, NodeBoot, NodeCommand};
 /// How long the kernel may take to freeze a node: its processes stop at their next way out of the kernel.
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Fills the file system at `$1` with one file until `$2` MiB are left, unless that file system is not a volume.
+/// Fills the file system at `$1` with one file until `$2` MiB are left, unless that file system is not a volume, which is a
+/// loop device (major number 7). The source of a folder of the host is its disk with the folder in brackets.
 /// Blocks are set aside and not written, so the volume's file on the host stays as small as it was.
 const FILL: &str = "\
 set -e
-source=$(findmnt -nro SOURCE --mountpoint \"$1\") || { echo \"nothing is mounted at $1\" >&2; exit 3; }
-case $source in
-  /dev/*) ;;
-  *) echo \"$1 is a folder of the host ($source), which must not be filled\" >&2; exit 3 ;;
-esac
+source=$(findmnt -nro SOURCE --mountpoint \"$1\" | tail -n 1)
+[ -n \"$source\" ] || { echo \"nothing is mounted at $1\" >&2; exit 3; }
+if [ ! -b \"$source\" ] || [ \"$(stat -Lc %t \"$source\")\" != 7 ]; then
+  echo \"$1 is a folder of the host ($source), which must not be filled\" >&2; exit 3
+fi
 rm -f \"$1/.filled\"
 free=$(($(stat -fc '%a * %S' \"$1\") / 1048576))
 [ \"$free\" -gt \"$2\" ] || exit 0
@@ -196,5 +197,19 @@ mod tests {
             let error = program::run("sh", ["-c", FILL, "fill", path, "1"], "").unwrap_err().to_string();
             assert!(error.contains("exit status: 3") && error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_the_hosts_disk_that_is_mounted_into_a_node_is_never_filled() {
+        if !rustix::process::geteuid().is_root() || program::find("findmnt").is_err() {
+            return;
+        }
+        let (disk, node) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // In mounts of its own, gone with the program.
+        let script = "mount --bind \"$1\" \"$2\" && exec sh -c \"$3\" fill \"$2\" 1";
+        let [disk, inside] = [&disk, &node].map(|folder| folder.path().to_str().unwrap());
+        let error =
+            program::run("unshare", ["--mount", "sh", "-c", script, "sh", disk, inside, FILL], "").unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("which must not be filled"), "{error}");
     }
 }
